@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from edgepress_runtime.errors import EdgepressError
+from edgepress_runtime.image import load_pixels, normalize
+from edgepress_train import config as config_module
+from edgepress_train import run, train_image
+from edgepress_train.config import TrainConfig
+from edgepress_train.data import sources
+
+
+def config(pictures, out, **changes):
+    plain = TrainConfig(
+        data=str(pictures), out=out, arch="ds-cnn:widths=8-16", size=(24, 24), epochs=12, batch=16, lr=0.01,
+        augment="shift:0.1, brightness:0.1",
+    )  # fmt: skip
+    return dataclasses.replace(plain, **changes)
+
+
+@pytest.fixture(scope="module")
+def trained(write_pictures, tmp_path_factory):
+    root = tmp_path_factory.mktemp("trained")
+    pictures = write_pictures(root / "pictures", {"horizontal": 40, "vertical": 40})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEPRESS_CACHE", str(root / "cache"))
+        return train_image.train(config(pictures, root / "run"), command=["edgepress", "train", "image"])
+
+
+def test_a_run_folder_tells_all_and_its_model_works_on_new_pictures(trained):
+    again = run.load(trained.path)
+    assert again == trained
+    assert again.labels == ("horizontal", "vertical") and again.command == "edgepress train image"
+    assert again.metrics["val"]["top1"] == 1.0 and again.metrics["epochs"] == 12
+    assert again.versions["tensorflow"] and again.data["counts"] == {"train": 52, "val": 8, "test": 20}
+    assert (trained.path / "labels.txt").read_text() == "horizontal\nvertical\n"
+    test = sources.reopen(again.data).splits["test"]
+    model = run.load_model(again)
+    images = np.stack([normalize(load_pixels(path, again.preprocessing), again.preprocessing) for path in test.paths])
+    assert (model(images).numpy().argmax(axis=1) == test.labels).mean() >= 0.95
+
+
+def test_broken_pictures_are_listed_and_do_not_stop_it(pictures, tmp_path):
+    (pictures / "vertical" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n junk")
+    result = train_image.train(config(pictures, tmp_path / "run", epochs=1))
+    listed = json.loads((tmp_path / "run" / "skipped.json").read_text())
+    assert [item["path"].rsplit("/", 1)[1] for item in listed] == ["broken.png"]
+    assert result.data["skipped"] == 1
+
+
+def test_nothing_is_overwritten_unasked(trained, pictures, tmp_path):
+    before = trained.model_path.read_bytes()
+    with pytest.raises(run.RunError, match="holds a training already"):
+        train_image.train(config(pictures, trained.path))
+    assert trained.model_path.read_bytes() == before
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "precious.txt").write_text("x")
+    with pytest.raises(run.RunError, match="is not a RUN folder"):
+        train_image.train(config(pictures, tmp_path / "other"), force=True)
+    assert (tmp_path / "other" / "precious.txt").read_text() == "x"
+
+
+def test_resuming_with_another_configuration_is_refused(trained, pictures):
+    with pytest.raises(run.RunError, match="was begun with another lr"):
+        train_image.train(config(pictures, trained.path, lr=0.5), resume=True)
+
+
+def test_without_validation_pictures_every_other_one_is_trained_on(pictures, tmp_path):
+    result = train_image.train(config(pictures, tmp_path / "run", epochs=1, val_fraction=0.0, test_fraction=0.0))
+    assert result.data["counts"] == {"train": 80, "val": 0, "test": 0} and result.metrics["val"] is None
+
+
+def test_grey_and_raw(pictures, tmp_path):
+    result = train_image.train(config(pictures, tmp_path / "run", epochs=1, channels=1, normalize="raw", ema=0.9))
+    assert (result.preprocessing.channels, result.preprocessing.mean, result.preprocessing.std) == (1, (0.0,), (1.0,))
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda path: (path / "run.json").unlink(), "is not a finished RUN folder"),
+        (lambda path: (path / "run.json").write_text("{"), "is damaged"),
+        (lambda path: (path / "run.json").write_text('{"format": 99}'), "another version of edgepress"),
+        (lambda path: (path / "model.keras").unlink(), "lacks model.keras"),
+    ],
+)
+def test_a_damaged_run_folder_is_named(tmp_path, damage, sentence):
+    from edgepress_runtime.manifest import ImageSpec
+    from edgepress_train.keras2 import keras
+
+    model = keras.Sequential([keras.layers.Dense(2, input_shape=(2,))])
+    spec = ImageSpec(1, 2, 1, (0.0,), (1.0,))
+    (tmp_path / "run").mkdir()
+    run.save(run.Run(tmp_path / "run", "image-classification", "", {}, ("a", "b"), spec, {}, {}), model)
+    run.load(tmp_path / "run")
+    damage(tmp_path / "run")
+    with pytest.raises(run.RunError) as caught:
+        run.load(tmp_path / "run")
+    assert sentence in caught.value.what
+
+
+@pytest.mark.parametrize("name", sorted(config_module.RECIPES))
+def test_every_recipe_builds(name):
+    from edgepress_train import fit, models
+    from edgepress_train.data import augment_image
+
+    recipe = config_module.from_recipe(name, data="x")
+    models.build(recipe.arch, (*recipe.size, recipe.channels), 3)
+    augment_image.build(recipe.augment)
+    fit.build_optimizer(train_image.fit_config(recipe, 1000))
+
+
+def test_an_unknown_recipe_is_answered():
+    with pytest.raises(EdgepressError) as caught:
+        config_module.from_recipe("cifar-10")
+    assert caught.value.what == "unknown recipe 'cifar-10'; did you mean 'cifar10'?"

@@ -1,0 +1,96 @@
+"""How to train: one frozen configuration, and the named recipes that ship with the kit."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgepress_runtime.errors import EdgepressError
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that shapes an image training; the same configuration and data give the same run.
+
+    `arch` and `augment` are one-line specs (see `edgepress_train.spec`): `resnet8`, `mobilenet-v2:width=0.35`;
+    `flip-h, shift:0.1, rotate:15`. `size` is (height, width) in pixels; `lr` is the peak learning rate. `schedule` is
+    `cosine`, `constant` or `exponential:RATE` (per epoch). `normalize` is `data` (mean and deviation of the
+    training pixels) or `raw` (none). `ema` is the decay of the averaged weights, 0 for none. `class_weight` is `none`
+    or `balanced`. `patience` is in epochs without a better validation score, 0 to never stop.
+    """
+
+    data: str
+    out: Path
+    arch: str = "resnet8"
+    size: tuple[int, int] = (96, 96)
+    channels: int = 3
+    fit: str = "stretch"
+    normalize: str = "data"
+    epochs: int = 60
+    batch: int = 64
+    optimizer: str = "adamw"
+    lr: float = 2e-3
+    schedule: str = "cosine"
+    warmup_epochs: float = 2.0
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.0
+    ema: float = 0.0
+    augment: str = "flip-h, shift:0.1, rotate:10, zoom:0.1, brightness:0.1, contrast:0.1"
+    class_weight: str = "none"
+    patience: int = 0
+    seed: int = 0
+    split_seed: int = 0
+    val_fraction: float = 0.15
+    test_fraction: float = 0.25
+
+
+# Complete recipes for known jobs; what each reached stands in benchmarks/README.md.
+RECIPES: dict[str, Mapping[str, Any]] = {
+    # MLPerf Tiny's published image training, number for number: Adam at 1e-3 times 0.99 an epoch, 500 epochs in batches
+    # of 32, raw pixels, turns of 15 degrees, shifts of a tenth, mirrored; every training picture is used.
+    "mlperf-tiny-resnet8": {
+        "arch": "resnet8",
+        "size": (32, 32),
+        "normalize": "raw",
+        "epochs": 500,
+        "batch": 32,
+        "optimizer": "adam",
+        "lr": 1e-3,
+        "schedule": "exponential:0.99",
+        "warmup_epochs": 0.0,
+        "weight_decay": 0.0,
+        "augment": "flip-h, rotate:15, shift:0.1, fill:nearest",
+        "val_fraction": 0.0,
+    },
+    # Thinner and deeper than ResNet-8 for the same bytes; a 75,000-weight net underfits 50,000 pictures, so the
+    # augmentation is light and nothing blurs the pixels.
+    "cifar10": {
+        "arch": "resnet:widths=16-24-36:blocks=2",
+        "size": (32, 32),
+        "epochs": 70,
+        "batch": 128,
+        "optimizer": "sgd",
+        "lr": 0.1,
+        "schedule": "cosine",
+        "warmup_epochs": 2.0,
+        "weight_decay": 2e-3,
+        "ema": 0.999,
+        "augment": "flip-h, shift-pixels:4",
+        "val_fraction": 0.02,
+    },
+}
+
+
+def from_recipe(name: str, **overrides: Any) -> TrainConfig:
+    """The configuration of recipe `name` with `overrides` laid over it. Raises EdgepressError for an unknown name."""
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, 1)
+        raise EdgepressError(
+            f"unknown recipe {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+            f"known recipes: {', '.join(sorted(RECIPES))}",
+        )
+    return dataclasses.replace(TrainConfig(**{"data": "", "out": Path(), **RECIPES[name]}), **overrides)

@@ -1,0 +1,1 @@
+"""Examples and labels: where they come from, how they are split, decoded, augmented and batched."""

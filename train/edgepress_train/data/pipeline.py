@@ -1,0 +1,105 @@
+"""From decoded pixels to batches for `fit`: order, augmentation, targets and weights, all functions of the step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from edgepress_runtime.errors import EdgepressError
+from edgepress_runtime.image import normalize
+from edgepress_runtime.manifest import ImageSpec
+from edgepress_train.data import augment_image
+from edgepress_train.data.dataset import Split
+
+CLASS_WEIGHTS = ("none", "balanced")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Decoded examples: `pixels` (n, height, width, channels) uint8, `targets` (n, classes) float32, `weights` (n,)."""
+
+    pixels: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+def examples(
+    pixels: np.ndarray, split: Split, classes: int, *, smoothing: float = 0.0, class_weight: str = "none"
+) -> Examples:
+    """`split` with its pixels, ready for training.
+
+    Targets are the split's soft ones where it has them, else one-hot; `smoothing` mixes in that share of the uniform
+    distribution (Szegedy et al. 2016, arXiv:1512.00567, section 7). `balanced` weighs each class by
+    n / (classes * n_class).
+    """
+    if class_weight not in CLASS_WEIGHTS:
+        raise EdgepressError(f"unknown class weight {class_weight!r}", f"known: {', '.join(CLASS_WEIGHTS)}")
+    targets = np.eye(classes, dtype=np.float32)[split.labels] if split.targets is None else split.targets
+    targets = (targets * (1 - smoothing) + smoothing / classes).astype(np.float32)
+    weights = np.ones(len(split), np.float32)
+    if class_weight == "balanced":
+        counts = np.maximum(np.bincount(split.labels, minlength=classes), 1)
+        weights = (len(split) / (classes * counts))[split.labels].astype(np.float32)
+    return Examples(pixels, targets, weights)
+
+
+def train_batches(
+    data: Examples, preprocessing: ImageSpec, *, augment: str, batch: int, seed: int, start: int, stop: int
+) -> tf.data.Dataset:
+    """Batches number `start` to `stop` of an endless, reshuffled, augmented stream: (images, targets, weights).
+
+    images (batch, height, width, channels) float32, normalised. Each epoch is a permutation of its own; its last,
+    incomplete batch is left out.
+    """
+    batch = min(batch, len(data))
+    steps = steps_per_epoch(len(data), batch)
+    change = augment_image.build(augment)
+    mean, std = tf.constant(preprocessing.mean, tf.float32), tf.constant(preprocessing.std, tf.float32)
+    order: dict[int, np.ndarray] = {}
+
+    def gather(step: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        epoch, position = divmod(int(step), steps)
+        if epoch not in order:
+            order.pop(epoch - 2, None)
+            order[epoch] = np.random.default_rng([seed, epoch]).permutation(len(data))
+        index = order[epoch][position * batch : (position + 1) * batch]
+        return data.pixels[index], data.targets[index], data.weights[index]
+
+    def load(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        pixels, targets, weights = tf.numpy_function(gather, [step], (tf.uint8, tf.float32, tf.float32), stateful=False)
+        pixels.set_shape([batch, *data.pixels.shape[1:]])
+        targets.set_shape([batch, data.targets.shape[1]])
+        weights.set_shape([batch])
+        images, targets = change(tf.cast(pixels, tf.float32), targets, tf.cast([seed, step], tf.int32))
+        images.set_shape([batch, *data.pixels.shape[1:]])
+        targets.set_shape([batch, data.targets.shape[1]])
+        return (images - mean) / std, targets, weights
+
+    return tf.data.Dataset.range(start, stop).map(load, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+
+def steps_per_epoch(n: int, batch: int) -> int:
+    """Whole batches in `n` examples, at least one."""
+    return max(1, n // min(batch, n))
+
+
+def plain_batches(data: Examples, preprocessing: ImageSpec, *, batch: int = 256) -> tf.data.Dataset:
+    """Every example once, in order, not augmented: (images, targets, weights), preprocessed as on the board."""
+
+    def generate():
+        for start in range(0, len(data), batch):
+            part = slice(start, start + batch)
+            yield normalize(np.asarray(data.pixels[part]), preprocessing), data.targets[part], data.weights[part]
+
+    shape = [None, *data.pixels.shape[1:]]
+    signature = (
+        tf.TensorSpec(shape, tf.float32),
+        tf.TensorSpec([None, data.targets.shape[1]], tf.float32),
+        tf.TensorSpec([None], tf.float32),
+    )
+    return tf.data.Dataset.from_generator(generate, output_signature=signature)

@@ -1,0 +1,34 @@
+"""Architectures. `ARCHS` is the whole list; each builds a plain Keras model whose output is class probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from edgepress_runtime.errors import EdgepressError
+from edgepress_train import spec
+
+if TYPE_CHECKING:
+    from edgepress_train.keras2 import keras
+
+# name -> module and function; imported when built, so that listing names does not load TensorFlow
+ARCHS: dict[str, tuple[str, str]] = {
+    "resnet8": ("edgepress_train.models.resnet", "resnet8"),
+    "resnet": ("edgepress_train.models.resnet", "resnet"),
+    "mobilenet-v2": ("edgepress_train.models.mobilenet", "mobilenet_v2"),
+    "ds-cnn": ("edgepress_train.models.ds_cnn", "ds_cnn_image"),
+}
+
+
+def build(text: str, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """The architecture that `text` describes, as `resnet8` or `mobilenet-v2:width=0.35`, untrained.
+
+    Input (n, height, width, channels) float32, normalised; output (n, classes) float32 probabilities.
+    """
+    steps = spec.parse(text)
+    if len(steps) != 1:
+        raise EdgepressError(f"--arch takes one architecture, got {text!r}", f"known: {', '.join(sorted(ARCHS))}")
+    module, name = spec.choose(steps[0], ARCHS, kind="architecture")
+    function: Callable[..., keras.Model] = getattr(import_module(module), name)
+    return function(input_shape, classes, **spec.bind(steps[0], function, kind="architecture"))

@@ -1,0 +1,147 @@
+"""RUN folders: what a training leaves behind, self-describing, so that any later step can start from it.
+
+`run.json` (command, configuration, versions, data fingerprint, metrics), `model.keras`, `history.csv`, `labels.txt`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepress_runtime import disk
+from edgepress_runtime.errors import EdgepressError
+from edgepress_runtime.manifest import Preprocessing, dump_preprocessing, load_preprocessing
+
+if TYPE_CHECKING:
+    from edgepress_train.keras2 import keras
+
+FORMAT = 1
+_PACKAGES = ("edgepress", "tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy", "pillow")
+
+
+class RunError(EdgepressError):
+    """A RUN folder that is missing, unfinished, or not one at all."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished training.
+
+    `data` holds what `sources.reopen` needs to find the very same examples again, with their fingerprint and counts;
+    `metrics` what was measured on validation data (never on the reporting set).
+    """
+
+    path: Path
+    task: str
+    command: str
+    config: Mapping[str, Any]
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    data: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    versions: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
+
+    @property
+    def model_path(self) -> Path:
+        return self.path / "model.keras"
+
+
+def prepare(out: Path, config: Mapping[str, Any], *, resume: bool, force: bool) -> None:
+    """Make `out` ready to be trained into, and note the configuration there.
+
+    With `resume` an unfinished training of the same configuration is kept; with `force` whatever a training left there
+    is removed. Raises RunError when `out` holds something else, so that nothing is overwritten unasked.
+    """
+    started = out / "config.json"
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file", "give another --out")
+    if resume and started.is_file():
+        before = json.loads(started.read_text(encoding="utf-8"))
+        changed = sorted(key for key in {*before, *config} if before.get(key) != config.get(key))
+        if changed:
+            raise RunError(f"{out} was begun with another {changed[0]}", "resume with the same options, or use --force")
+    elif out.is_dir() and any(out.iterdir()):
+        if not (started.is_file() or (out / "run.json").is_file()):
+            raise RunError(f"{out} exists and is not a RUN folder", "give another --out")
+        if not force:
+            raise RunError(f"{out} holds a training already", "use --resume to continue it, or --force to replace it")
+        shutil.rmtree(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        started.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{out} cannot be written: {error.strerror}", "give another --out") from None
+
+
+def save(run: Run, model: keras.Model) -> Run:
+    """Write `run` and its model into `run.path`; `run.json` comes last, so a folder that has it is whole."""
+    run = dataclasses.replace(run, versions=versions(), created=now())
+    partial = run.path / "model.partial.keras"
+    model.save(partial)
+    disk.publish(partial, run.model_path)
+    disk.write_bytes(run.path / "labels.txt", "".join(f"{label}\n" for label in run.labels).encode())
+    value = dataclasses.asdict(run)
+    del value["path"]
+    value = {"format": FORMAT, **value, "preprocessing": dump_preprocessing(run.preprocessing)}
+    disk.write_bytes(run.path / "run.json", (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    return run
+
+
+def load(path: str | Path) -> Run:
+    """The finished run in folder `path`. Raises RunError."""
+    path = Path(path)
+    try:
+        value = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        if value.pop("format") != FORMAT:
+            raise RunError(f"{path} was written by another version of edgepress", "train it again, or use that version")
+        preprocessing = load_preprocessing(value.pop("preprocessing"))
+        labels = tuple(value.pop("labels"))
+        run = Run(path=path, labels=labels, preprocessing=preprocessing, **value)
+    except FileNotFoundError:
+        unfinished = (path / "checkpoints").is_dir()
+        raise RunError(
+            f"{path} is not a finished RUN folder: it has no run.json",
+            "finish it with the same train command" if unfinished else "give the folder that `edgepress train` wrote",
+        ) from None
+    except NotADirectoryError:
+        raise RunError(f"{path} is a file, not a RUN folder") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(f"{path / 'run.json'} is damaged: {error}", "train it again") from None
+    if not run.model_path.is_file():
+        raise RunError(f"{path} lacks model.keras", "train it again")
+    return run
+
+
+def load_model(run: Run) -> keras.Model:
+    """The run's trained Keras model."""
+    from edgepress_train.keras2 import keras
+
+    try:
+        return keras.models.load_model(run.model_path, compile=False)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{run.model_path} cannot be read: {error}", "train it again") from None
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that shapes a result, for `run.json` and manifests."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,134 @@
+"""Train an image classifier: from a data set's name to a RUN folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgepress_runtime.errors import EdgepressError
+from edgepress_runtime.manifest import ImageSpec
+from edgepress_train import models, run
+from edgepress_train.config import TrainConfig
+from edgepress_train.data import pipeline, pixels, sources
+from edgepress_train.data.dataset import Dataset, Holdout, Skipped
+from edgepress_train.fit import FitConfig, Fitted, fit
+from edgepress_train.keras2 import keras
+from edgepress_train.progress import Progress, silent
+
+
+def train(
+    config: TrainConfig, *, command: Sequence[str] = (), resume: bool = False, force: bool = False,
+    progress: Progress = silent,
+) -> run.Run:  # fmt: skip
+    """Train as `config` says and write the RUN folder `config.out`.
+
+    Every picture is decoded before the first step; those that cannot be are left out and listed in `skipped.json`.
+    Raises EdgepressError when the data, the configuration or the output folder do not allow it.
+    """
+    run.prepare(config.out, config_as_json(config), resume=resume, force=force)
+    holdout = Holdout(config.split_seed, config.val_fraction, config.test_fraction)
+    dataset = sources.open_dataset(config.data, holdout=holdout)
+    keras.utils.set_random_seed(config.seed)
+    raw = ImageSpec(*config.size, config.channels, (0.0,) * config.channels, (1.0,) * config.channels, config.fit)
+    classes = len(dataset.labels)
+    train_pixels, train_split, train_skipped = pixels.load_split(dataset.splits["train"], raw, progress=progress)
+    val_pixels, val_split, val_skipped = pixels.load_split(dataset.splits["val"], raw, progress=progress)
+    skipped = (*dataset.skipped, *train_skipped, *val_skipped)
+    mean, std = statistics(train_pixels, config.normalize)
+    preprocessing = dataclasses.replace(raw, mean=mean, std=std)
+
+    model = models.build(config.arch, (*config.size, config.channels), classes)
+    data = pipeline.examples(
+        train_pixels, train_split, classes, smoothing=config.label_smoothing, class_weight=config.class_weight
+    )
+    hard_val = dataclasses.replace(val_split, targets=None)
+    val = pipeline.examples(val_pixels, hard_val, classes)
+
+    def batches(start: int, stop: int):
+        return pipeline.train_batches(
+            data, preprocessing, augment=config.augment, batch=config.batch, seed=config.seed, start=start, stop=stop
+        )
+
+    fitted = fit(
+        model,
+        batches,
+        config=fit_config(config, len(data)),
+        out=config.out,
+        loss=keras.losses.CategoricalCrossentropy(),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        val=pipeline.plain_batches(val, preprocessing) if len(val) else None,
+        resume=resume,
+        progress=progress,
+    )
+    _write_skipped(config.out, skipped)
+    result = run.Run(
+        path=config.out,
+        task="image-classification",
+        command=shlex.join(command),
+        config=config_as_json(config),
+        labels=dataset.labels,
+        preprocessing=preprocessing,
+        data={**dataset.describe(), "skipped": len(skipped)},
+        metrics=_metrics(model, val, preprocessing, fitted, dataset),
+    )
+    return run.save(result, model)
+
+
+def statistics(train_pixels: np.ndarray, normalize: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel for the manifest: of the training pixels (`data`), or 0 and 1 (`raw`)."""
+    channels = train_pixels.shape[-1]
+    if normalize == "raw":
+        return (0.0,) * channels, (1.0,) * channels
+    if normalize != "data":
+        raise EdgepressError(f"unknown normalisation {normalize!r}", "known: data, raw")
+    sample = train_pixels[:: max(1, len(train_pixels) // 5000)].reshape(-1, channels).astype(np.float64)
+    mean, std = sample.mean(axis=0), sample.std(axis=0)
+    # Two decimals are plenty, and short numbers read well in a manifest; a constant channel must not divide by zero.
+    return tuple(round(float(v), 2) for v in mean), tuple(max(1.0, round(float(v), 2)) for v in std)
+
+
+def fit_config(config: TrainConfig, examples: int) -> FitConfig:
+    """The part of `config` that the training loop needs."""
+    shared = {field.name for field in dataclasses.fields(FitConfig)} & {f.name for f in dataclasses.fields(TrainConfig)}
+    values = {name: getattr(config, name) for name in shared}
+    return FitConfig(steps_per_epoch=pipeline.steps_per_epoch(examples, config.batch), **values)
+
+
+def config_as_json(config: TrainConfig) -> dict:
+    """`config` as plain JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+
+
+def _metrics(
+    model: keras.Model, val: pipeline.Examples, preprocessing: ImageSpec, fitted: Fitted, dataset: Dataset
+) -> dict:
+    metrics: dict[str, Any] = {
+        "epochs": fitted.epochs,
+        "kept_epoch": fitted.kept_epoch,
+        "train_seconds": round(fitted.seconds, 1),
+        "params": int(model.count_params()),
+        "val": None,
+    }
+    if len(val):
+        scores = model.predict(pipeline.plain_batches(val, preprocessing), verbose=0)
+        truth = val.targets.argmax(axis=1)
+        right = scores.argmax(axis=1) == truth
+        recalls = [right[truth == index].mean() for index in range(len(dataset.labels)) if (truth == index).any()]
+        metrics["val"] = {
+            "n": len(val),
+            "top1": float(right.mean()),
+            "balanced_accuracy": float(np.mean(recalls)),
+            "loss": float(-np.mean(np.log(np.maximum(scores[np.arange(len(truth)), truth], 1e-7)))),
+        }
+    return metrics
+
+
+def _write_skipped(out: Path, skipped: Sequence[Skipped]) -> None:
+    rows = [dataclasses.asdict(item) for item in skipped]
+    (out / "skipped.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
