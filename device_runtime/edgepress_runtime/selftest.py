@@ -1,0 +1,58 @@
+"""The self-test: a model must give its golden outputs on the very machine that is to run it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgepress_runtime.bundle import Bundle
+
+if TYPE_CHECKING:
+    from edgepress_runtime.engine import Engine
+
+FLOAT_TOLERANCE = 1e-5  # float kernels add in another order on another processor; integer ones must not differ at all
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """`exact` of `cases` golden cases came out right; `worst` is the largest difference, in the output's stored units.
+
+    Integer outputs must be equal to the bit, floats within 1e-5. `worst` is infinite where an output was NaN.
+    """
+
+    cases: int
+    exact: int
+    worst: float
+
+    @property
+    def ok(self) -> bool:
+        return self.exact == self.cases
+
+    @property
+    def verdict(self) -> str:
+        """One clause for people, such as `8 of 8 golden cases exact`."""
+        if self.ok:
+            return f"{self.exact} of {self.cases} golden cases exact"
+        return f"{self.cases - self.exact} of {self.cases} golden cases differ, the worst by {self.worst:g}"
+
+
+def self_test(bundle: Bundle, engine: Engine) -> SelfTest:
+    """Run the golden cases of `bundle` through `engine`, which has loaded its model.
+
+    Raises EdgepressError when the model's tensors are not those of the manifest, or when it cannot run at all.
+    """
+    engine.expect(bundle.manifest.inputs, bundle.manifest.outputs)
+    golden = bundle.golden()
+    exact = 0
+    worst = 0.0
+    for given, expected in zip(golden.inputs, golden.outputs):
+        found = engine.run(given[np.newaxis])[0][0]
+        difference = float(np.abs(found.astype(np.float64) - expected.astype(np.float64)).max())
+        if np.isnan(difference):
+            # Equal NaNs are wrong too: nobody can act on such an answer.
+            difference = float("inf")
+        exact += difference <= (FLOAT_TOLERANCE if expected.dtype.kind == "f" else 0)
+        worst = max(worst, difference)
+    return SelfTest(len(golden), exact, worst)

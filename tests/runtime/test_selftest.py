@@ -1,0 +1,87 @@
+"""The self-test: exact models pass, and a mismatch says by how much."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgepress_runtime.bundle import open_bundle
+from edgepress_runtime.engine import open_engine
+from edgepress_runtime.errors import EdgepressError
+from edgepress_runtime.selftest import SelfTest, self_test
+
+
+def result_of(path) -> SelfTest:
+    bundle = open_bundle(path)
+    with open_engine(bundle.model_source) as engine:
+        return self_test(bundle, engine)
+
+
+def with_outputs(build, tmp_path, kind, change, **options):
+    """A bundle whose golden outputs were changed by `change`."""
+    import hashlib
+    import io
+    import json
+
+    members = build.members_of(kind, **options)
+    golden = np.load(io.BytesIO(members["golden.npz"]))
+    outputs = golden["outputs"].copy()
+    change(outputs)
+    members["golden.npz"] = build.npz(inputs=golden["inputs"], outputs=outputs)
+    manifest = json.loads(members["manifest.json"])
+    manifest["members"]["golden.npz"] = hashlib.sha256(members["golden.npz"]).hexdigest()
+    path = tmp_path / "x.edge"
+    path.write_bytes(build.zipped({**members, "manifest.json": json.dumps(manifest).encode()}))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["float32", "uint8", "int8", "int16"])
+def test_exact(make_bundle, kind):
+    result = result_of(make_bundle(kind))
+    assert (result.cases, result.exact, result.ok) == (4, 4, True)
+    assert result.worst <= (1e-5 if kind == "float32" else 0)
+    assert result.verdict == "4 of 4 golden cases exact"
+
+
+def test_one_step_of_one_integer_is_a_mismatch(build, tmp_path):
+    def change(outputs):
+        outputs[2, 1] += 1
+
+    result = result_of(with_outputs(build, tmp_path, "int8", change))
+    assert result == SelfTest(4, 3, 1.0)
+    assert result.verdict == "1 of 4 golden cases differ, the worst by 1"
+
+
+@pytest.mark.parametrize(("delta", "exact"), [(5e-6, 4), (3e-5, 3)])
+def test_floats_have_a_tolerance(build, tmp_path, delta, exact):
+    def change(outputs):
+        outputs[0, 0] += np.float32(delta)
+
+    result = result_of(with_outputs(build, tmp_path, "float32", change))
+    assert result.exact == exact
+    assert result.worst == pytest.approx(delta, rel=0.1)
+
+
+def test_the_largest_difference_of_int8_is_not_wrapped(build, tmp_path):
+    def change(outputs):
+        outputs[...] = np.where(outputs > 0, -128, 127)
+
+    assert result_of(with_outputs(build, tmp_path, "int8", change)).worst >= 127
+
+
+def test_nan_never_passes(build, tmp_path):
+    def change(outputs):
+        outputs[...] = np.nan
+
+    model = build.dense_model("float32", nan=True)
+    result = result_of(with_outputs(build, tmp_path, "float32", change, model=model))
+    assert (result.exact, result.worst, result.ok) == (0, float("inf"), False)
+
+
+def test_a_manifest_that_describes_another_model(build, tmp_path):
+    inputs, outputs = build.described(build.dense_model("int8"))
+    inputs[0]["scale"] = 0.25
+    path = tmp_path / "x.edge"
+    path.write_bytes(build.zipped(build.members_of("int8", inputs=inputs, outputs=outputs)))
+    with pytest.raises(EdgepressError, match="the manifest says int8"):
+        result_of(path)
