@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+import edgepress_train.keras2  # noqa: F401  first: it decides how TensorFlow starts
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.manifest import ImageSpec
 from edgepress_train import models, run
@@ -19,7 +20,11 @@ from edgepress_train.data import pipeline, pixels, sources
 from edgepress_train.data.dataset import Dataset, Holdout, Skipped
 from edgepress_train.fit import FitConfig, Fitted, fit
 from edgepress_train.keras2 import keras
+from edgepress_train.models.init import initialise
 from edgepress_train.progress import Progress, silent
+
+# mean and std of the fixed normalisations, in pixel units
+NORMALIZE = {"raw": (0.0, 1.0), "unit": (127.0, 128.0)}
 
 
 def train(
@@ -44,6 +49,8 @@ def train(
     preprocessing = dataclasses.replace(raw, mean=mean, std=std)
 
     model = models.build(config.arch, (*config.size, config.channels), classes)
+    if config.init and not resume:
+        initialise(model, config.init)
     data = pipeline.examples(
         train_pixels, train_split, classes, smoothing=config.label_smoothing, class_weight=config.class_weight
     )
@@ -81,16 +88,17 @@ def train(
 
 
 def statistics(train_pixels: np.ndarray, normalize: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each channel for the manifest: of the training pixels (`data`), or 0 and 1 (`raw`)."""
+    """Mean and deviation of each channel for the manifest: those of the training pixels (`data`), or fixed ones."""
     channels = train_pixels.shape[-1]
-    if normalize == "raw":
-        return (0.0,) * channels, (1.0,) * channels
+    if normalize in NORMALIZE:
+        mean, std = NORMALIZE[normalize]
+        return (mean,) * channels, (std,) * channels
     if normalize != "data":
-        raise EdgepressError(f"unknown normalisation {normalize!r}", "known: data, raw")
-    sample = train_pixels[:: max(1, len(train_pixels) // 5000)].reshape(-1, channels).astype(np.float64)
-    mean, std = sample.mean(axis=0), sample.std(axis=0)
-    # Two decimals are plenty, and short numbers read well in a manifest; a constant channel must not divide by zero.
-    return tuple(round(float(v), 2) for v in mean), tuple(max(1.0, round(float(v), 2)) for v in std)
+        raise EdgepressError(f"unknown normalisation {normalize!r}", f"known: data, {', '.join(NORMALIZE)}")
+    # One number for all channels, the mean a whole one: then an int8 input stores `pixel - 128`, and the board needs no
+    # table to prepare a picture. A net loses nothing by it, since its first layer can scale the channels as it likes.
+    sample = train_pixels[:: max(1, len(train_pixels) // 5000)].astype(np.float64)
+    return (float(round(sample.mean())),) * channels, (max(1.0, round(float(sample.std()), 2)),) * channels
 
 
 def fit_config(config: TrainConfig, examples: int) -> FitConfig:

@@ -18,6 +18,7 @@ ARCHS: dict[str, tuple[str, str]] = {
     "resnet": ("edgepress_train.models.resnet", "resnet"),
     "mobilenet-v2": ("edgepress_train.models.mobilenet", "mobilenet_v2"),
     "ds-cnn": ("edgepress_train.models.ds_cnn", "ds_cnn_image"),
+    "efficientnet-lite0": ("edgepress_train.models.efficientnet_lite", "efficientnet_lite0"),
 }
 
 

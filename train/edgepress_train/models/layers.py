@@ -19,7 +19,7 @@ def conv_bn(x, filters: int, *, kernel: int = 3, strides: int = 1, depthwise: bo
         )
     else:
         x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
-    x = layers.BatchNormalization()(x)
+    x = layers.BatchNormalization(momentum=0.9)(x)
     return layers.ReLU()(x) if relu else x
 
 

@@ -1,0 +1,1 @@
+"""The `edgepress` command: parsing and showing, nothing else."""

@@ -1,0 +1,60 @@
+"""`edgepress`: the commands, and the way in."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from edgepress_convert.cli import bench, boundary, convert, demo, evaluate, inspect, report, train
+
+app = typer.Typer(
+    name="edgepress",
+    help="From a folder of images to a small, verified model on a board.\n\n"
+    "--debug, anywhere on the line, shows the traceback of an error.",
+    epilog="for example: edgepress train image --data pictures --out run && edgepress convert run --out cats.edge",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+training = typer.Typer(no_args_is_help=True, help="Train a model and leave a RUN folder.", epilog=train.IMAGE_EXAMPLE)
+app.add_typer(training, name="train")
+training.command("image", epilog=train.IMAGE_EXAMPLE)(train.image)
+app.command("convert", epilog=convert.EXAMPLE)(convert.convert)
+app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
+app.command("inspect", epilog=inspect.EXAMPLE)(inspect.inspect)
+app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
+app.command("report", epilog=report.EXAMPLE)(report.report)
+app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib import metadata
+
+        try:
+            print(f"edgepress {metadata.version('edgepress')}")
+        except metadata.PackageNotFoundError:
+            print("edgepress (not installed, run from its sources)")
+        raise typer.Exit
+
+
+@app.callback()
+def edgepress(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """From a folder of images to a small, verified model on a board."""
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    command = typer.main.get_command(app)
+    sys.exit(boundary.guarded(lambda words: command.main(words, "edgepress", standalone_mode=False), sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""`edgepress convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgepress_convert.cli import options, output
+from edgepress_convert.cli.options import Force, Json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgepress_convert.convert import Converted
+
+EXAMPLE = "for example: edgepress convert runs/cells --quantize int8 --out cells.edge"
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="RUN folder, or a .keras, .h5 or .tflite file.")],
+    out: Annotated[Path, typer.Option(help="Bundle to write, NAME.edge.")],
+    quantize: Annotated[
+        str | None, typer.Option(help="float32, float16, dynamic, int8 or int16x8 (default: int8).")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name on the board (default: the source's).")] = None,
+    calibration_size: Annotated[int, typer.Option(min=1, help="Training pictures that set the ranges.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of the choice of pictures.")] = 0,
+    max_drop: Annotated[float, typer.Option(help="Points of validation accuracy that may be lost.")] = 2.0,
+    per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One weight scale a layer, everywhere.")] = False,
+    per_tensor_dense: Annotated[
+        bool, typer.Option("--per-tensor-dense", help="One weight scale for dense layers, as some runtimes need.")
+    ] = False,
+    data: Annotated[str | None, typer.Option(help="For a Keras file: data to calibrate and verify with.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="For a foreign model: file of labels, one a line.")] = None,
+    mean: Annotated[str | None, typer.Option(help="For a foreign model: 0 or 123.7,116.3,103.5 of 255.")] = None,
+    std: Annotated[str | None, typer.Option(help="For a foreign model: 1, 255 or 58.4,57.1,57.4.")] = None,
+    size: Annotated[str | None, typer.Option(help="For a foreign model: 96 or 96x128 (height x width).")] = None,
+    fit: Annotated[str | None, typer.Option(help="For a foreign model: stretch, crop or pad.")] = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Quantize a model, prove that it is still good, and pack it as a bundle."""
+    if per_tensor and per_tensor_dense:
+        raise typer.BadParameter("--per-tensor includes --per-tensor-dense; give one of them")
+    weights = "per-tensor" if per_tensor else "per-tensor-dense" if per_tensor_dense else "per-channel"
+    pixels = options.numbers(mean, "--mean"), options.numbers(std, "--std"), options.size(size)
+    from edgepress_convert.convert import ConvertConfig
+    from edgepress_convert.convert import convert as work
+    from edgepress_convert.importers import Hints
+
+    hints = Hints(labels, *pixels, fit, data)
+    config = ConvertConfig(source, out, quantize, name, calibration_size, seed, max_drop, weights, force, hints)
+    with output.progress() as progress:
+        result = work(config, progress=progress)
+    output.emit(result, as_json=json, show=_show)
+
+
+def _show(console: Console, result: Converted) -> None:
+    parity, model = result.parity, result.model
+    rows: list[tuple[str, object]] = [
+        ("bundle", f"{result.bundle} ({output.kilobytes(result.bundle_bytes)})"),
+        ("model", f"{result.quantize}, {output.kilobytes(result.bytes)}, {model['macs']:,} multiply-adds"),
+        ("golden cases", f"{result.golden['cases']}, {result.golden['stable']} the same under every kernel"),
+    ]
+    if parity is None:
+        rows.append(("validation", "none: there was nothing to compare with"))
+    elif parity["float_top1"] is None:
+        agreed = f"{output.percent(parity['agreement'])} of {parity['n']} answers on noise are those of Keras"
+        rows.append(("validation", f"none: without data only {agreed}"))
+    else:
+        before, after = output.percent(parity["float_top1"]), output.percent(parity["model_top1"])
+        counts = f"{parity['lost']} lost, {parity['gained']} gained, of {parity['n']}"
+        rows.append(("validation", f"{before} before, {after} now ({counts})"))
+        error = f"drop {parity['drop_points']:.2f} points, standard error {parity['drop_stderr_points']:.2f}"
+        rows.append(("", f"{error}; most signal is lost in {parity['worst_layer']}"))
+    output.facts(console, rows)

@@ -1,0 +1,79 @@
+"""`edgepress train`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgepress_convert.cli import options, output
+from edgepress_convert.cli.options import Force, Json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgepress_train.run import Run
+
+IMAGE_EXAMPLE = "for example: edgepress train image --data pv-cells --arch resnet8 --size 96 --grey --out runs/cells"
+
+
+def image(
+    data: Annotated[str, typer.Option(help="Folder or zip of class_name/*.jpg, or a name such as pv-cells.")],
+    out: Annotated[Path, typer.Option(help="RUN folder to write.")],
+    recipe: Annotated[str | None, typer.Option(help="Named settings to start from; other flags win.")] = None,
+    arch: Annotated[str | None, typer.Option(help="Architecture, as resnet8 or mobilenet-v2:width=0.35.")] = None,
+    init: Annotated[str | None, typer.Option(help="Weights to start from: a RUN folder or a checkpoint.")] = None,
+    size: Annotated[str | None, typer.Option(help="Input size in pixels: 96, or 96x128 (height x width).")] = None,
+    grey: Annotated[bool, typer.Option("--grey", help="One grey channel instead of three colours.")] = False,
+    fit: Annotated[str | None, typer.Option(help="stretch, crop or pad pictures to the size.")] = None,
+    normalize: Annotated[
+        str | None, typer.Option(help="data (mean and deviation of the pictures), unit or raw.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training part.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Pictures a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adamw, adam or sgd.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="cosine, constant or exponential:RATE an epoch.")] = None,
+    warmup_epochs: Annotated[float | None, typer.Option(min=0, help="Epochs of rising learning rate.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(min=0, help="Decoupled weight decay.")] = None,
+    augment: Annotated[str | None, typer.Option(help="Augmentation, as 'flip-h, shift:0.1', or none.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(min=0, max=0.9, help="Share of smoothing.")] = None,
+    class_weight: Annotated[str | None, typer.Option(help="none or balanced.")] = None,
+    ema: Annotated[float | None, typer.Option(min=0, max=1, help="Decay of averaged weights, 0 for none.")] = None,
+    patience: Annotated[int | None, typer.Option(min=0, help="Epochs without gain before stopping, 0: never.")] = None,
+    val_fraction: Annotated[float | None, typer.Option(help="Share split off for validation.")] = None,
+    test_fraction: Annotated[float | None, typer.Option(help="Share held out for evaluate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order and augmentation.")] = None,
+    split_seed: Annotated[int | None, typer.Option(help="Of the split into parts.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training.")] = False,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Train an image classifier."""
+    given = dict(locals())
+    control = ("recipe", "grey", "resume", "force", "json")
+    values: dict[str, Any] = {k: v for k, v in given.items() if v is not None and k not in control}
+    if size is not None:
+        values["size"] = options.size(size)
+    if grey:
+        values["channels"] = 1
+    from edgepress_train.config import TrainConfig, from_recipe
+
+    config = TrainConfig(**values) if recipe is None else from_recipe(recipe, **values)
+    with output.progress() as progress:
+        from edgepress_train.train_image import train
+
+        run = train(config, command=["edgepress", *sys.argv[1:]], resume=resume, force=force, progress=progress)
+    output.emit(run, as_json=json, show=_show)
+
+
+def _show(console: Console, run: Run) -> None:
+    val = run.metrics.get("val") or {}
+    rows: list[tuple[str, object]] = [("run", run.path), ("labels", len(run.labels))]
+    rows += [(name, run.metrics[name]) for name in ("params", "epochs", "train_seconds") if name in run.metrics]
+    if val:
+        rows += [("validation", f"{output.percent(val['top1'])} of {val['n']} pictures right")]
+    output.facts(console, rows)
+    console.print(f"next: edgepress convert {run.path} --out {run.path.name}.edge", markup=False)

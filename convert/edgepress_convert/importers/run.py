@@ -1,0 +1,30 @@
+"""A RUN folder: everything is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgepress_convert.importers.source import Hints, ImportFailure, Source, bundle_name
+from edgepress_train import run
+from edgepress_train.data import sources
+
+
+def read(path: Path, hints: Hints) -> Source:
+    """The run's model with the very data that it was trained on. Raises EdgepressError when the data changed."""
+    found = run.load(path)
+    given = {f"--{name}": value for name, value in vars(hints).items() if value is not None}
+    if given:
+        raise ImportFailure(f"{', '.join(given)} cannot change a RUN folder: it knows its own", "leave the flag out")
+    return Source(
+        kind="run",
+        name=bundle_name(path.resolve().name),
+        task=found.task,
+        labels=found.labels,
+        preprocessing=found.preprocessing,
+        model=run.load_model(found),
+        dataset=sources.reopen(found.data),
+        recipe={
+            "train": {"command": found.command, "config": dict(found.config), "versions": dict(found.versions)},
+            "data": dict(found.data),
+        },
+    )
