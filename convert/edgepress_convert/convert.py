@@ -178,7 +178,19 @@ def _representative(source: Source, config: ConvertConfig, progress: Progress) -
         "size": len(kept),
         "seed": config.seed,
     }
-    return normalize(np.asarray(pixels), source.preprocessing), account
+    return normalize(_full_range(pixels), source.preprocessing), account
+
+
+def _full_range(pixels: np.ndarray) -> np.ndarray:
+    """`pixels` (n, height, width, channels) uint8 with a black and a white corner pixel in the first picture.
+
+    The calibrator sees only the pictures it is given, and a darker or brighter one on the board would be clipped. Two
+    pixels stretch the input's range to all 256 values and leave every other range alone; an int8 input then stores
+    `pixel - 128`, which costs the board nothing.
+    """
+    stretched = np.array(pixels)
+    stretched[0, 0, 0], stretched[0, -1, -1] = 0, 255
+    return stretched
 
 
 def _held(source: Source, seed: int, progress: Progress) -> _Held:

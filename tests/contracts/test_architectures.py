@@ -17,6 +17,7 @@ SMALL = {
     "resnet": "resnet:widths=4-8:blocks=1:pool=avg-max",
     "mobilenet-v2": "mobilenet-v2:width=0.25:stages=3",
     "ds-cnn": "ds-cnn:widths=8-12-16",
+    "efficientnet-lite0": "efficientnet-lite0:stages=2:last=16",
 }
 PLAIN = {
     "InputLayer",

@@ -19,7 +19,7 @@ CHECKPOINTS: dict[str, Callable[[keras.Model], int]] = {
 def initialise(model: keras.Model, source: str) -> int:
     """Fill `model` from `source`, a name in CHECKPOINTS or a RUN folder; returns how many layers were filled.
 
-    Layers are matched by name and shape; the rest keep their fresh weights (a classifier of other classes, say).
+    Layers whose shapes differ keep their fresh weights (a classifier of other classes, say).
     Raises EdgepressError when nothing matches.
     """
     if source in CHECKPOINTS:
@@ -39,11 +39,19 @@ def initialise(model: keras.Model, source: str) -> int:
 
 
 def _from_run(model: keras.Model, trained: run.Run) -> int:
-    before = {layer.name: layer for layer in run.load_model(trained).layers if layer.weights}
+    before = run.load_model(trained)
+    if before.name != model.name:
+        raise EdgepressError(
+            f"{trained.path} holds a {before.name}, not a {model.name}", "use the architecture that was trained there"
+        )
     filled = 0
-    for layer in model.layers:
-        twin = before.get(layer.name)
-        if twin is not None and layer.weights and [w.shape for w in layer.weights] == [w.shape for w in twin.weights]:
+    # By position, since Keras numbers its layers through the whole process
+    for layer, twin in zip(_weighted(model), _weighted(before), strict=False):
+        if [w.shape for w in layer.weights] == [w.shape for w in twin.weights]:
             layer.set_weights(twin.get_weights())
             filled += 1
     return filled
+
+
+def _weighted(model: keras.Model) -> list[keras.layers.Layer]:
+    return [layer for layer in model.layers if layer.weights]
