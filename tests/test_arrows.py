@@ -68,7 +68,7 @@ def test_help_loads_no_tensorflow():
         "from edgepress_convert.cli.app import main\n"
         "sys.argv = ['edgepress', '--help']\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "heavy = {'tensorflow', 'tf_keras', 'matplotlib', 'numpy'} & set(sys.modules)\n"
+        "heavy = {'tensorflow', 'tf_keras', 'numpy'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -25,6 +25,10 @@ class TfliteError(EdgepressError):
     """A .tflite that is damaged, or holds something that no board of ours can run."""
 
 
+class _Damage(ValueError):
+    """What is wrong inside the file, in words."""
+
+
 def _names(enum: type) -> dict[int, str]:
     return {value: name for name, value in vars(enum).items() if not name.startswith("_")}
 
@@ -125,7 +129,7 @@ class _Budget:
     def range(self, n: int) -> range:
         self.left -= n
         if n < 0 or self.left < 0:
-            raise ValueError("it names more things than it has bytes")
+            raise _Damage("it names more things than it has bytes")
         return range(n)
 
 
@@ -133,6 +137,8 @@ def read(path: str | Path) -> bytes:
     """The bytes of a .tflite file. Raises TfliteError with the path."""
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():
+            raise TfliteError(f"{path} is not a plain file", "give a .tflite file")
         if path.stat().st_size > MAX_BYTES:
             raise TfliteError(f"{path} is larger than a .tflite can be (2 GiB)")
         return path.read_bytes()
@@ -155,8 +161,10 @@ def graphs(model: bytes, *, name: str = "the model") -> tuple[Graph, ...]:
         codes = [_code(root.OperatorCodes(i)) for i in budget.range(root.OperatorCodesLength())]
         buffers = [_buffer(root.Buffers(i), model) for i in budget.range(root.BuffersLength())]
         found = tuple(_graph(root.Subgraphs(i), codes, buffers, budget) for i in budget.range(root.SubgraphsLength()))
-    except DAMAGE as error:
-        raise TfliteError(f"{name} is damaged: {first_line(error)}", remedy) from None
+    except _Damage as error:
+        raise TfliteError(f"{name} is damaged: {error}", remedy) from None
+    except DAMAGE:
+        raise TfliteError(f"{name} is damaged or cut short", remedy) from None
     if not found:
         raise TfliteError(f"{name} holds no graph", remedy)
     return found
@@ -165,11 +173,6 @@ def graphs(model: bytes, *, name: str = "the model") -> tuple[Graph, ...]:
 def short(name: str) -> str:
     """A tensor's name for people: of the parts that the converter joins with `;` when it fuses, the first."""
     return name.split(";")[0] or "unnamed"
-
-
-def first_line(error: BaseException) -> str:
-    """What an exception says, on one line."""
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _code(code: Any) -> str:
@@ -184,7 +187,7 @@ def _buffer(buffer: Any, model: bytes) -> bytes | None:
     if buffer.Offset() > 1:  # stored behind the flatbuffer, as files near 2 GiB do
         end = buffer.Offset() + buffer.Size()
         if end > len(model):
-            raise ValueError("a weight lies behind the end of the file")
+            raise _Damage("a weight lies behind the end of the file")
         return model[buffer.Offset() : end]
     if buffer.DataLength() == 0:
         return None
@@ -206,7 +209,7 @@ def _graph(graph: Any, codes: list[str], buffers: list[bytes | None], budget: _B
     inputs, outputs = ends
     used = [i for op in ops for i in (*op.inputs, *op.outputs)] + [*inputs, *outputs]
     if any(i >= len(tensors) or i < -1 for i in used):
-        raise ValueError("an operator uses a tensor that does not exist")
+        raise _Damage("an operator uses a tensor that does not exist")
     return Graph((graph.Name() or b"").decode("utf-8", "replace"), tensors, ops, inputs, outputs)
 
 
@@ -214,7 +217,7 @@ def _tensor(tensor: Any, index: int, buffers: list[bytes | None], budget: _Budge
     budget.range(tensor.ShapeLength())
     shape = _ints(tensor.ShapeAsNumpy())
     if math.prod(max(n, 1) for n in shape) > 1 << 40:
-        raise ValueError(f"a tensor of shape {list(shape)} is beyond any memory")
+        raise _Damage(f"a tensor of shape {list(shape)} is beyond any memory")
     quantization = tensor.Quantization()
     scales: tuple[float, ...] = ()
     zeros: tuple[int, ...] = ()
@@ -231,7 +234,7 @@ def _tensor(tensor: Any, index: int, buffers: list[bytes | None], budget: _Budge
         bool(tensor.IsVariable()), sparse,
     )  # fmt: skip
     if data is not None and not sparse and dtype in BITS and len(data) != found.nbytes:
-        raise ValueError(f"the constant {found.name!r} has {len(data)} bytes, its shape needs {found.nbytes}")
+        raise _Damage(f"the constant {found.name!r} has {len(data)} bytes, its shape needs {found.nbytes}")
     return found
 
 

@@ -16,7 +16,8 @@ from edgepress_runtime.bundle import open_bundle
 def inspect(path: str | Path) -> dict[str, Any]:
     """The keys of `inspect --json`; for a bundle also its `manifest` and `digest`. Raises EdgepressError."""
     path = Path(path)
-    if path.suffix == ".edge" or path.is_dir() or (zipfile.is_zipfile(path) and not _is_tflite(path)):
+    zipped = path.is_file() and zipfile.is_zipfile(path) and not _is_tflite(path)
+    if zipped or path.is_dir() or path.suffix == ".edge":
         bundle = open_bundle(path)
         facts = dataclasses.asdict(tflite.facts(bytes(bundle.model), name=f"the model in {path.name}"))
         return {**facts, "manifest": json.loads(manifest.dump(bundle.manifest)), "digest": bundle.digest}

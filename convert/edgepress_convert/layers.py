@@ -15,6 +15,9 @@ from edgepress_convert.flatbuffer import Graph, Op, Tensor
 from edgepress_runtime.errors import EdgepressError
 
 CEILING_DB = 120.0  # what an exact copy is given, since JSON has no infinity
+# The best that 8 bits can do, 6.02 dB a bit + 1.76 (Bennett 1948, for a signal that fills the range): no layer is
+# blamed for falling to this from an exact input, as that of pictures is.
+_BEST_8_BIT_DB = 49.9
 _PLUMBING = ("QUANTIZE", "DEQUANTIZE", "CAST")
 
 
@@ -25,7 +28,8 @@ class LayerError:
     `snr_db`: 10 log10(sum of x^2 / sum of (x - y)^2) over the whole tensor; errors of earlier layers are in it.
     `channel_snr_db`: the same with noise / signal taken in each channel (last axis), at most 1, then averaged, so that
     a lost weak channel shows although strong ones drown it. `loss_db`: how much `channel_snr_db` fell from the layer's
-    worst input to its output, which is this layer's own doing. Decibels end at CEILING_DB, an exact copy.
+    worst input to its output, which is this layer's own doing; an input better than 8 bits can hold counts as that.
+    Decibels end at CEILING_DB, an exact copy.
     """
 
     name: str
@@ -75,7 +79,7 @@ def compare(reference: bytes, converted: bytes, inputs: np.ndarray) -> tuple[Lay
                 op=op.kind,
                 snr_db=_db(float(signal.sum()), float(noise.sum())),
                 channel_snr_db=channel_db[target],
-                loss_db=min(sources, default=CEILING_DB) - channel_db[target],
+                loss_db=min([*sources, max(_BEST_8_BIT_DB, channel_db[target])]) - channel_db[target],
             )
         )
     return tuple(found)

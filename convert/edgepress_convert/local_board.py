@@ -1,4 +1,4 @@
-"""A board root on this machine, served by the real `edgepress-device` in a process of its own.
+"""This machine as a board: the real `edgepress-device` in a process of its own.
 
 Of its own, so that what is tried and measured is the board's code alone, with nothing of the host in its memory.
 """
@@ -13,16 +13,37 @@ from pathlib import Path
 from typing import Any
 
 from edgepress_runtime.errors import EdgepressError
+from edgepress_runtime.lines import complain
 
 
-def device(command: str, *words: str | Path, root: Path) -> dict[str, Any]:
-    """What `edgepress-device COMMAND WORDS... --root ROOT --json` printed. Raises EdgepressError, in its words."""
-    line = [sys.executable, "-m", "edgepress_runtime", command, *map(str, words), "--root", str(root), "--json"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run(line, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode:
-        told = dict(text.split(": ", 1) for text in done.stderr.splitlines() if text.startswith(("error: ", "tip: ")))
-        ended = f"edgepress-device {command} ended with exit code {done.returncode}"
+def device(command: str, *words: str | Path, root: Path | None = None) -> dict[str, Any]:
+    """What `edgepress-device COMMAND WORDS... --root ROOT --json` printed; what it says on the way goes to stderr.
+
+    Raises EdgepressError, in its words.
+    """
+    line = [sys.executable, "-m", "edgepress_runtime", command, *(os.fspath(word) for word in words), "--json"]
+    line += [] if root is None else ["--root", os.fspath(root)]
+    # No module is looked for in the folder where the user happens to be.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONSAFEPATH": "1"}
+    told: dict[str, str] = {}
+    with subprocess.Popen(
+        line, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        encoding="utf-8", errors="replace",
+    ) as child:  # fmt: skip
+        assert child.stderr is not None and child.stdout is not None
+        try:
+            for heard in child.stderr:
+                kind, colon, text = heard.rstrip("\n").partition(": ")
+                if colon and kind in ("error", "tip"):
+                    told[kind] = text
+                else:
+                    complain(heard.rstrip("\n"))
+            output = child.stdout.read()
+        except BaseException:
+            child.kill()  # whoever is interrupted must not leave a measurement running
+            raise
+    if child.returncode:
+        ended = f"edgepress-device {command} ended with exit code {child.returncode}"
         raise EdgepressError(told.get("error", ended), told.get("tip", ""))
-    result: dict[str, Any] = json.loads(done.stdout)
+    result: dict[str, Any] = json.loads(output)
     return result

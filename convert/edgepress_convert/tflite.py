@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgepress_convert import arena
-from edgepress_convert.flatbuffer import BITS, DAMAGE, Graph, Op, Tensor, TfliteError, first_line, graphs
+from edgepress_convert.flatbuffer import BITS, DAMAGE, Graph, Op, Tensor, TfliteError, graphs
 
 _RECURRENT = (
     "UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_LSTM",
@@ -113,8 +113,8 @@ def facts(model: bytes, *, name: str = "the model") -> ModelFacts:
         kernels = [t for t in weights if len(t.shape) >= 2]
         zeros = sum(_zeros(t) for t in kernels)
         planned = sum(arena.plan(graph).bytes for graph in found)
-    except DAMAGE as error:
-        raise TfliteError(f"{name} is damaged: {first_line(error)}", "copy it again, or export it again") from None
+    except DAMAGE:
+        raise TfliteError(f"{name} is damaged or cut short", "copy it again, or export it again") from None
     inputs = tuple(_described(found[0], i) for i in found[0].inputs)
     outputs = tuple(_described(found[0], i) for i in found[0].outputs)
     return ModelFacts(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from edgepress_runtime.classify import Classifier
 from edgepress_runtime.engine import Engine, open_engine
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.image import lookup
-from edgepress_runtime.machine import describe
+from edgepress_runtime.machine import describe, load_1min, peak_rss_mb
 
 WARMUP = 10
 
@@ -28,7 +27,7 @@ class BenchResult:
     `latency_ms` (p50, p90, p99, mean, n) is a whole call: pixels at the model's size to label and score. `load_ms`
     goes from the verified bundle to a model that is ready, `first_ms` is the first call. `overhead_ratio` compares the
     medians of that call and of the engine alone (set, invoke, get), taken alternately. `energy_mj` and `power_source`
-    are None: no meter was read.
+    are None: no meter was read. `machine` is `machine.describe()` with the load averages before and after.
     """
 
     name: str
@@ -54,15 +53,20 @@ def bench(
     threads: int | None = None,
     xnnpack: bool = True,
     delegates: Sequence[str] = (),
+    verbose: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> BenchResult:
-    """Measure `bundle` over `runs` calls after a warm-up. `progress(done, total)` is called now and then."""
+    """Measure `bundle` over `runs` calls after a warm-up. `progress(done, total)` is called now and then.
+
+    The engine's options are those of `open_engine`.
+    """
     if runs < 1:
         raise EdgepressError(f"a measurement needs at least 1 run, not {runs}")
     spec = bundle.manifest.preprocessing
     pixels = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, spec.channels), np.uint8)
+    load_before = load_1min()
     begin = time.perf_counter()
-    engine = open_engine(bundle.model_source, threads=threads, xnnpack=xnnpack, delegates=delegates)
+    engine = open_engine(bundle.model_source, threads=threads, xnnpack=xnnpack, delegates=delegates, verbose=verbose)
     with engine:
         classifier = Classifier(engine, bundle.manifest)
         loaded = time.perf_counter()
@@ -78,13 +82,13 @@ def bench(
             latency_ms={"p50": p50, "p90": p90, "p99": p99, "mean": float(np.mean(ours)), "n": len(ours)},
             first_ms=(first - loaded) * 1e3,
             load_ms=(loaded - begin) * 1e3,
-            peak_rss_mb=_peak_rss_mb(),
+            peak_rss_mb=peak_rss_mb(),
             overhead_ratio=p50 / float(np.median(bare)),
             energy_mj=None,
             power_source=None,
             threads=engine.threads,
             engine=engine.name,
-            machine=describe(),
+            machine={**describe(), "load_1min_before": load_before, "load_1min_after": load_1min()},
             samples_ms=ours,
         )
 
@@ -133,12 +137,3 @@ def alternate(
         if collecting:
             gc.enable()
     return ours, bare
-
-
-def _peak_rss_mb() -> float | None:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6

@@ -70,7 +70,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     try:
         members = _folder(where) if where.is_dir() else archive.read_members(_map(where), where.name)
     except FileNotFoundError:
-        raise BundleError(f"{where} does not exist") from None
+        raise BundleError(f"{where} does not exist", "check the path") from None
     except OSError as error:
         raise BundleError(f"{where} cannot be read: {error.strerror or error}") from None
     return _verify(where, members)
@@ -111,6 +111,8 @@ def _verify(path: Path, members: dict[str, memoryview]) -> Bundle:
 
 def _folder(folder: Path) -> dict[str, memoryview]:
     """The members of a release folder: regular files only, followed nowhere."""
+    if not os.path.lexists(folder / MANIFEST):
+        raise BundleError(f"{folder} is a folder, not an edgepress bundle", "give an X.edge file")
     members: dict[str, memoryview] = {}
     total = 0
     for entry in sorted(os.scandir(folder), key=lambda e: e.name):
@@ -130,7 +132,7 @@ def _map(path: Path) -> memoryview:
     try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
-            raise BundleError(f"{path.name} is not a file")
+            raise BundleError(f"{path.name} is not a plain file", "give an X.edge file")
         if facts.st_size > MAX_BYTES:
             raise BundleError(f"{path.name} is larger than {MAX_BYTES // 1024**2} MB, the most a bundle may have")
         if facts.st_size == 0:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
-import os
 import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
 from edgepress_runtime import __version__
+from edgepress_runtime.boundary import guarded
 from edgepress_runtime.errors import EdgepressError
+from edgepress_runtime.lines import complain, json_line, one_line
 
 if TYPE_CHECKING:
     from edgepress_runtime.bundle import Bundle
@@ -60,7 +60,7 @@ def list_models(args: argparse.Namespace) -> int:
     for s in found:
         lines.append(f"{s.name:<24} {s.installed[:12]} {(s.previous or '-')[:12]:<12} {s.size / 1e3:>8.0f} {s.since}")
         lines += [f"  {s.problem}"] if s.problem else []
-    text = "\n".join(lines) if found else f"no model is installed in {store.root}"
+    text = "\n".join(lines) if found else f"no model is installed in {one_line(str(store.root))}"
     return _print(args, {"root": str(store.root), "models": [dataclasses.asdict(s) for s in found]}, text)
 
 
@@ -104,12 +104,12 @@ def run(args: argparse.Namespace) -> int:
                 top = classifier.top(image.load_pixels(file, bundle.manifest.preprocessing), args.top)
             except image.ImageError as error:
                 skipped.append({"file": str(file), "reason": error.what})
-                _complain(f"skipped {file}: {error.what}")
+                complain(f"skipped {file}: {error.what}")
                 continue
             best = {"file": str(file), "label": top[0].label, "score": top[0].score}
             results.append({**best, "top": [{"label": s.label, "score": s.score} for s in top]})
             if not args.json:
-                print(f"{file}\t{top[0].label}\t{top[0].score:.4f}", flush=True)
+                print(f"{one_line(str(file))}\t{top[0].label}\t{top[0].score:.4f}", flush=True)
     if args.json:
         _print(
             args, {"model": bundle.manifest.name, "digest": bundle.digest, "results": results, "skipped": skipped}, ""
@@ -139,43 +139,30 @@ def bench(args: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    return guarded(lambda: _run(argv), debug="--debug" in (sys.argv if argv is None else argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     from edgepress_runtime.arguments import parser
 
     args = parser(COMMANDS, EXAMPLES, __version__).parse_args(argv)
-    try:
-        code: int = args.command(args)
-        sys.stdout.flush()
-        return code
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain once more while it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except EdgepressError as error:
-        if args.debug:
-            raise
-        _complain(f"error: {error.what}")
-        if error.remedy:
-            _complain(f"tip: {error.remedy}")
-        return 1
-    except Exception as error:  # the one boundary: people see a sentence, --debug shows the traceback
-        if args.debug:
-            raise
-        _complain(f"error: {type(error).__name__}: {error}")
-        _complain("tip: this is a fault of edgepress; run it again with --debug and report what it prints")
-        return 1
+    code: int = args.command(args)
+    return code
 
 
 def _bundle(args: argparse.Namespace, target: str | None) -> Bundle:
-    from edgepress_runtime.bundle import is_bundle, open_bundle
-    from edgepress_runtime.store import Store
+    from edgepress_runtime.store import open_target
 
-    return open_bundle(target) if target is not None and is_bundle(target) else Store(args.root).open(target)
+    return open_target(target, args.root)
 
 
 def _engine_options(args: argparse.Namespace) -> dict[str, Any]:
-    return {"threads": args.threads, "xnnpack": not args.no_xnnpack, "delegates": args.delegate}
+    return {
+        "threads": args.threads,
+        "xnnpack": not args.no_xnnpack,
+        "delegates": args.delegate,
+        "verbose": args.debug,
+    }
 
 
 def _engine(args: argparse.Namespace, bundle: Bundle) -> Engine:
@@ -204,12 +191,8 @@ def _report_switch(args: argparse.Namespace, what: str, done: Any, begin: float)
 
 
 def _print(args: argparse.Namespace, value: dict[str, Any], text: str) -> int:
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False) if args.json else text)
+    print(json_line(value) if args.json else text)
     return 0
-
-
-def _complain(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 class _Progress:
@@ -228,14 +211,17 @@ class _Progress:
         self._next = now + (0.2 if self._terminal else 5.0)
         self._shown = True
         text = f"{done} of {total} {self._unit}"
-        print(f"\r{text}" if self._terminal else text, end="" if self._terminal else "\n", file=sys.stderr, flush=True)
+        if not self._terminal:
+            complain(text)
+            return
+        print(f"\r{text}", end="", file=sys.stderr, flush=True)
 
     def __enter__(self) -> _Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._shown and self._terminal:
-            _complain("")
+            complain("")
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {

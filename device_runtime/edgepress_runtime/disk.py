@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable
@@ -18,9 +19,9 @@ _CHUNK = 1 << 20
 _REASONS = {
     errno.ENOSPC: ("no space is left for {}", "free some space, or use a smaller model"),
     errno.EDQUOT: ("the quota leaves no space for {}", "free some space, or use a smaller model"),
-    errno.EROFS: ("{} lies on a read-only file system", "mount it writable, or give another --root"),
-    errno.EACCES: ("{} may not be written by this user", "use sudo, or give a --root of your own"),
-    errno.EPERM: ("{} may not be written by this user", "use sudo, or give a --root of your own"),
+    errno.EROFS: ("{} lies on a read-only file system", "mount it writable, or choose another folder"),
+    errno.EACCES: ("{} may not be written by this user", "choose a folder of your own, or use sudo"),
+    errno.EPERM: ("{} may not be written by this user", "choose a folder of your own, or use sudo"),
     errno.EIO: ("the disk failed while working on {}", "check the card; it may be worn out"),
 }
 
@@ -54,8 +55,13 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
     """Put `data` into `path`, new or not: whoever reads it sees the old contents or the new, whole."""
     unfinished = path.with_name(f".{path.name}.partial")
     remove(unfinished)
-    create(unfinished, data)
-    rename(unfinished, path)
+    try:
+        create(unfinished, data)
+        rename(unfinished, path)
+    except StoreError:
+        with suppress(StoreError):  # a full disk should not be left fuller
+            remove(unfinished)
+        raise
 
 
 def publish(finished: Path, path: Path) -> None:
@@ -108,7 +114,9 @@ def sync_dir(path: Path) -> None:
 
 def refused(path: Path, error: OSError) -> StoreError:
     """The sentence for an operating system that would not do something to `path`."""
-    what, remedy = _REASONS.get(error.errno or 0, (f"{{}} cannot be changed: {error.strerror or error}", ""))
+    what, remedy = _REASONS.get(
+        error.errno or 0, (f"{{}} cannot be changed: {error.strerror or error}", "choose another place")
+    )
     return StoreError(what.format(path), remedy)
 
 

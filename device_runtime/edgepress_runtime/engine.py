@@ -9,6 +9,7 @@ import ctypes
 import importlib
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, NoReturn
@@ -17,6 +18,7 @@ import numpy as np
 
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.manifest import TensorSpec
+from edgepress_runtime.quiet import without_chatter
 
 # Package, module with the interpreter. The first one that is installed is used.
 ENGINES = {
@@ -24,6 +26,7 @@ ENGINES = {
     "tflite-runtime": "tflite_runtime.interpreter",
     "tensorflow": "tensorflow.lite.python.interpreter",
 }
+MAX_THREADS = 256  # with a hundred thousand the engine takes the process down
 DELEGATES = {"edgetpu": "libedgetpu.so.1"}
 _INSTALL = "pip install ai-edge-litert (on 32-bit Raspberry Pi OS: pip install tflite-runtime==2.14.0 'numpy<2')"
 
@@ -112,33 +115,36 @@ def open_engine(
     threads: int | None = None,
     xnnpack: bool = True,
     delegates: Sequence[str] = (),
+    verbose: bool = False,
 ) -> Engine:
     """Load a model, from its bytes or from a file, which is then mapped instead of copied.
 
     `threads` defaults to the number of cores that this process may use, at most 4. `xnnpack` are the fast kernels of
     the CPU. A delegate is `edgetpu`, or the path of an external delegate's library, with options after a colon:
-    `libx.so:device=0,cache=1`. Raises EdgepressError when no engine is installed, the model is broken, or a delegate
-    cannot be loaded.
+    `libx.so:device=0,cache=1`. `verbose` lets the engine's INFO lines through to stderr. Raises EdgepressError when no
+    engine is installed, the model is broken, or a delegate cannot be loaded.
     """
     package, module = _engine()
     threads = _cores() if threads is None else threads
-    if threads < 1:
-        raise EdgepressError(f"an engine needs at least 1 thread, not {threads}")
+    if not 1 <= threads <= MAX_THREADS:
+        raise EdgepressError(f"an engine needs 1 to {MAX_THREADS} threads, not {threads}")
     options: dict[str, Any] = {"num_threads": threads}
     if isinstance(model, (bytes, memoryview)):
         options["model_content"] = bytes(model)
-    else:
+    elif os.fspath(model).isprintable():
         options["model_path"] = os.fspath(model)
-    head = _head(model)
-    if head[4:8] != b"TFL3":
+    else:  # the engine takes only names that are text
+        options["model_content"] = _read(model)
+    if _read(model, 8)[4:] != b"TFL3":
         raise EdgepressError("the model is not a .tflite file", "convert it with edgepress convert")
     if not xnnpack:
         options["experimental_op_resolver_type"] = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     if delegates:
         options["experimental_delegates"] = [_delegate(text, module) for text in delegates]
     try:
-        interpreter = module.Interpreter(**options)
-        interpreter.allocate_tensors()
+        with nullcontext() if verbose else without_chatter():
+            interpreter = module.Interpreter(**options)
+            interpreter.allocate_tensors()
         return Engine(interpreter, f"{package} {_version(package)}", threads)
     except (RuntimeError, ValueError, TypeError) as error:
         raise EdgepressError(
@@ -175,7 +181,7 @@ def _delegate(text: str, module: ModuleType) -> Any:
     except OSError as error:
         raise EdgepressError(f"the delegate {text!r} cannot be loaded: {_line(error)}", remedy) from None
     if not hasattr(symbols, "tflite_plugin_create_delegate"):
-        raise EdgepressError(f"{library} is not an external delegate of LiteRT", remedy)
+        raise EdgepressError(f"{library!r} is not an external delegate of LiteRT", remedy)
     try:
         return module.load_delegate(library, options)
     except (ValueError, RuntimeError) as error:
@@ -210,12 +216,12 @@ def _describe(tensor: TensorSpec) -> str:
     return text if scale is None else f"{text} scale {scale:.9g} zero point {zero_point}"
 
 
-def _head(model: bytes | memoryview | str | os.PathLike[str]) -> bytes:
+def _read(model: bytes | memoryview | str | os.PathLike[str], size: int = -1) -> bytes:
     if isinstance(model, (bytes, memoryview)):
-        return bytes(model[:8])
+        return bytes(model[:size])
     try:
         with Path(model).open("rb") as file:
-            return file.read(8)
+            return file.read(size)
     except OSError as error:
         raise EdgepressError(f"{os.fspath(model)} cannot be read: {error.strerror or error}") from None
 

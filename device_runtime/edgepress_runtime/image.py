@@ -45,7 +45,11 @@ def decode(source: str | os.PathLike[str] | IO[bytes], channels: int) -> Image:
         from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError:
         raise EdgepressError("decoding pictures needs Pillow", "pip install 'edgepress-runtime[image]'") from None
-    name = Path(source).name if isinstance(source, (str, os.PathLike)) else "the picture"
+    name = "the picture"
+    if isinstance(source, (str, os.PathLike)):
+        name = Path(source).name
+        if Path(source).exists() and not (Path(source).is_file() or Path(source).is_dir()):
+            raise ImageError(f"{name} is not a plain file")  # opening a named pipe would wait for its writer
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata that does not touch the pixels

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 # What /proc/cpuinfo gives instead of a name on Arm boards (implementer 0x41).
@@ -14,11 +16,12 @@ _ARM_PARTS = {
 
 
 def describe(root: Path = Path("/")) -> dict[str, object]:
-    """Board, CPU, cores, clock governor, temperature (degrees Celsius), Python, kernel; None for what is not told.
+    """Date (ISO 8601, UTC), board, CPU, cores, clock governor, temperature (degrees Celsius), Python, kernel.
 
-    `root` is where `proc` and `sys` are found.
+    None for what is not told. `root` is where `proc` and `sys` are found.
     """
     return {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "board": _text(root / "proc/device-tree/model") or _text(root / "sys/devices/virtual/dmi/id/product_name"),
         "cpu": _cpu(_text(root / "proc/cpuinfo") or ""),
         "architecture": platform.machine(),
@@ -28,6 +31,31 @@ def describe(root: Path = Path("/")) -> dict[str, object]:
         "python": platform.python_version(),
         "kernel": platform.release(),
     }
+
+
+def load_1min() -> float | None:
+    """Processes that ran or wanted to, on average over the last minute; None where the system does not count them."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):
+        return None
+
+
+def peak_rss_mb(root: Path = Path("/")) -> float | None:
+    """The most memory that this process has had, in MB of 10^6 bytes; None where the system does not tell.
+
+    Linux's `ru_maxrss` survives exec, so a program started by a larger one would report its parent: `VmHWM` does not.
+    """
+    for line in (_text(root / "proc/self/status") or "").splitlines():
+        key, _, value = line.partition(":")
+        if key == "VmHWM":
+            return int(value.split()[0]) * 1024 / 1e6
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def _cpu(text: str) -> str | None:

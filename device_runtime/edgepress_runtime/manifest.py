@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Union
 
@@ -129,10 +129,7 @@ class Manifest:
             raise BundleError("a manifest needs at least one input and one output tensor")
         if not self.labels or len(set(self.labels)) != len(self.labels):
             raise BundleError("the labels are missing or not distinct")
-        for label in self.labels:
-            # Labels are lines of labels.txt and are printed on terminals.
-            if not label.strip() or _CONTROL.search(label):
-                raise BundleError(f"the label {label!r} is empty or holds control characters", "rename the class")
+        check_labels(self.labels)
         for name, digest in self.members.items():
             if not _MEMBER.fullmatch(name):
                 raise BundleError(f"the member name {name!r} is not allowed in a bundle")
@@ -140,12 +137,23 @@ class Manifest:
                 raise BundleError(f"the checksum of {name!r} is not a SHA-256 in hex")
 
 
+def check_labels(labels: Iterable[str]) -> None:
+    """Raise BundleError for a label that cannot be a line of `labels.txt` or on a terminal."""
+    for label in labels:
+        if not label.strip() or _CONTROL.search(label):
+            raise BundleError(
+                f"the label {label!r} is empty, or holds control characters or bytes that are no UTF-8",
+                "rename the class",
+            )
+
+
 def dump(manifest: Manifest) -> bytes:
     """Canonical bytes of `manifest.json`: sorted keys, UTF-8, no NaN. These bytes are what a signature covers."""
     value = dataclasses.asdict(manifest)
     value["preprocessing"] = dump_preprocessing(manifest.preprocessing)
     try:
-        return (json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return text.encode("utf-8", "backslashreplace")  # JSON's own escape for a file name that is no UTF-8
     except (TypeError, ValueError) as error:
         raise BundleError(f"the manifest holds something that JSON does not know: {error}") from None
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
 from edgepress_runtime import disk, releases, state
-from edgepress_runtime.bundle import Bundle, open_bundle
+from edgepress_runtime.bundle import Bundle, is_bundle, open_bundle
 from edgepress_runtime.errors import BundleError, StoreError
 
 if TYPE_CHECKING:
@@ -209,6 +209,22 @@ class Store:
             raise disk.refused(self.root, error) from error
         finally:
             os.close(descriptor)
+
+
+def open_target(target: str | None, root: str | os.PathLike[str] | None = None) -> Bundle:
+    """The bundle that a command means: the file X.edge, or the active release of a NAME (None: the only one) in `root`.
+
+    Raises StoreError, BundleError.
+    """
+    if target is not None and is_bundle(target):
+        return open_bundle(target)
+    store = Store(root)
+    if target is not None and os.path.lexists(target) and target not in store.names():
+        raise BundleError(
+            f"{target} is neither an installed model nor an X.edge bundle",
+            "make a bundle with: edgepress convert RUN --out X.edge",
+        )
+    return store.open(target)
 
 
 def _quietly(*actions: Callable[[], None]) -> None:

@@ -61,7 +61,7 @@ def test_an_installed_model_is_found_by_its_name_and_without(camera, bright_bund
         (["BUNDLE", "--source", "nowhere"], "error: nowhere does not exist", 1),
         (["BUNDLE", "--source", "ALBUM/2-broken.png"], "error: no frame of ALBUM/2-broken.png could be read", 1),
         (["BUNDLE"], "the following arguments are required: --source", 2),
-        (["BUNDLE", "--source", "ALBUM", "--top", "0"], "'0' is not a whole number above 0", 2),
+        (["BUNDLE", "--source", "ALBUM", "--top", "0"], "'0' is not a whole number from 1 to", 2),
     ],
 )
 def test_bad_input_is_one_sentence(camera, bright_bundle, album, words, sentence, code):

@@ -6,22 +6,30 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
+
 from edgepress_convert import quantize
 from edgepress_convert.compact import compact
 from edgepress_train import models
 from edgepress_train.keras2 import keras
 
+SCHEMES = ("int8", "float32")
 
-@pytest.fixture(scope="module", params=["int8", "float32"])
-def pair(request):
-    """A model as the converter writes it, and compacted."""
+
+@pytest.fixture(scope="module")
+def written():
+    """One network under each scheme, as the converter writes it."""
     keras.utils.set_random_seed(0)
-    model = models.build("mobilenet-v2:width=0.25:stages=4", (24, 24, 3), 4)
+    model = models.build("mobilenet-v2:width=0.25:stages=3", (24, 24, 3), 4)
     examples = np.random.default_rng(0).normal(size=(4, 24, 24, 3)).astype(np.float32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quantize, "compact", lambda data: data)
-        written = quantize.convert(model, [request.param], representative=examples)[request.param]
-    return request.param, written, compact(written)
+        return quantize.convert(model, SCHEMES, representative=examples)
+
+
+@pytest.fixture(params=SCHEMES)
+def pair(request, written):
+    """Scheme, a model as it was written, and compacted."""
+    return request.param, written[request.param], compact(written[request.param])
 
 
 def unpack(model):

@@ -14,6 +14,7 @@ from tests.convert.conftest import LABELS, pack, picture
 from edgepress_convert import evaluate
 from edgepress_convert.evaluate import Evaluation
 from edgepress_runtime.errors import EdgepressError
+from edgepress_train.data.dataset import Holdout
 from edgepress_train.data.sources import open_dataset
 
 
@@ -66,6 +67,19 @@ def test_of_the_training_data_only_the_held_out_part_is_used(
     copy = shutil.copytree(colours, tmp_path / "elsewhere")  # the same pictures under another name
     result = evaluate.evaluate(tmp_path / "x.edge", str(copy))
     assert (result.n, result.data["split"]) == (len(dataset.splits["test"]), "test")
+
+
+def test_a_training_without_validation_part_is_judged_on_its_held_out_part(
+    made: dict[str, bytes], colours: Path, tmp_path: Path
+) -> None:
+    dataset = open_dataset(str(colours), holdout=Holdout(val_fraction=0.0))
+    pack(tmp_path / "x.edge", made["int8"], recipe={"data": dataset.describe()})
+    result = evaluate.evaluate(tmp_path / "x.edge", str(colours))
+    assert (result.n, result.data["split"]) == (len(dataset.splits["test"]), "test") == (30, "test")
+    nothing = open_dataset(str(colours), holdout=Holdout(val_fraction=0.0, test_fraction=0.0))
+    pack(tmp_path / "y.edge", made["int8"], recipe={"data": nothing.describe()})
+    with pytest.raises(EdgepressError, match="has no held-out picture"):
+        evaluate.evaluate(tmp_path / "y.edge", str(colours))
 
 
 def test_a_test_part_of_the_folder_wins_and_bad_files_are_told(bundle_file: Path, tmp_path: Path) -> None:

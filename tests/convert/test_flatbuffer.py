@@ -20,7 +20,7 @@ def test_int4_is_unpacked_with_its_sign() -> None:
     [
         (b"", "x.tflite is not a TensorFlow Lite model"),
         (b"PK\x03\x04" + bytes(100), "x.tflite is not a TensorFlow Lite model"),
-        (b"\xff\xff\xff\x7fTFL3" + bytes(100), "x.tflite is damaged: "),
+        (b"\xff\xff\xff\x7fTFL3" + bytes(100), "x.tflite is damaged or cut short"),
         (b"\x08\x00\x00\x00TFL3" + bytes(100), "x.tflite "),
     ],
 )

@@ -12,6 +12,7 @@ from tests.convert.conftest import LABELS, SPEC
 
 from edgepress_convert import importers, quantize, verify
 from edgepress_convert.importers import Hints, ImportFailure
+from edgepress_convert.importers.source import image_spec, read_labels
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.image import normalize
 
@@ -89,6 +90,23 @@ def test_what_a_tflite_cannot_tell(hints: Hints, extra: dict, sentence: str, rem
         importers.read(ready, hints)
     assert caught.value.what.startswith(sentence.format(path=ready))
     assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [(None, "is not a file of labels"), (b"\xff\xfe", "is not text in UTF-8"), (b"", "has an empty label")],
+)
+def test_labels_that_are_none(content: bytes | None, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "labels"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(ImportFailure) as caught:
+        read_labels(path)
+    assert sentence in caught.value.what
+
+
+def test_several_pictures_at_once_are_no_input() -> None:
+    with pytest.raises(ImportFailure, match="takes 4 pictures at once"):
+        image_spec((4, 12, 12, 3), Hints(mean=(0.0,), std=(1.0,)))
 
 
 def test_files_of_no_kind(tmp_path: Path) -> None:

@@ -199,6 +199,10 @@ def test_each_input_makes_a_page_by_itself(given, tmp_path, kind):
     found = Page(write_report([given[kind]], tmp_path / "r.html"))
     assert "colours" in found.text
     assert "Validity record" in found.text
+    if kind == "bench-int8":
+        machine = json.loads(given[kind].read_text(encoding="utf-8"))["machine"]
+        assert machine["date"] in found.text
+        assert f"{machine['load_1min_before']} before, {machine['load_1min_after']} after" in found.text
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def test_a_folder_with_a_link_or_a_pipe(build, tmp_path, whole):
 
 def test_a_pipe_in_place_of_the_file(tmp_path):
     os.mkfifo(tmp_path / "x.edge")
-    with pytest.raises(BundleError, match=r"x\.edge is not a file"):
+    with pytest.raises(BundleError, match=r"x\.edge is not a plain file"):
         open_bundle(tmp_path / "x.edge")
 
 

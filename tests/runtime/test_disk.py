@@ -19,6 +19,20 @@ def test_write_bytes_replaces_whole_files_and_leaves_nothing_else(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["state.json"]
 
 
+def test_write_bytes_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "state.json"
+    disk.write_bytes(path, b"old")
+
+    def full(descriptor, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(StoreError, match="no space is left for"):
+        disk.write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["state.json"]
+
+
 def test_create_refuses_an_existing_file(tmp_path):
     disk.create(tmp_path / "a", b"1")
     with pytest.raises(StoreError, match="File exists"):
@@ -66,10 +80,10 @@ def test_remove_takes_links_but_not_what_they_point_to(tmp_path):
     [
         (errno.ENOSPC, "no space is left for {}", "free some space, or use a smaller model"),
         (errno.EDQUOT, "the quota leaves no space for {}", "free some space, or use a smaller model"),
-        (errno.EROFS, "{} lies on a read-only file system", "mount it writable, or give another --root"),
-        (errno.EACCES, "{} may not be written by this user", "use sudo, or give a --root of your own"),
+        (errno.EROFS, "{} lies on a read-only file system", "mount it writable, or choose another folder"),
+        (errno.EACCES, "{} may not be written by this user", "choose a folder of your own, or use sudo"),
         (errno.EIO, "the disk failed while working on {}", "check the card; it may be worn out"),
-        (errno.EMFILE, "{} cannot be changed: Too many open files", ""),
+        (errno.EMFILE, "{} cannot be changed: Too many open files", "choose another place"),
     ],
 )
 def test_each_refusal_is_one_sentence(tmp_path, monkeypatch, number, sentence, remedy):

@@ -120,9 +120,17 @@ def test_a_missing_model_file(tmp_path):
         open_engine(tmp_path / "m.tflite")
 
 
-def test_threads_must_be_positive(build):
-    with pytest.raises(EdgepressError, match="an engine needs at least 1 thread, not 0"):
-        open_engine(build.dense_model("int8"), threads=0)
+@pytest.mark.parametrize("threads", [0, -1, 257, 100_000])
+def test_threads_must_be_possible(build, threads):
+    with pytest.raises(EdgepressError, match=f"an engine needs 1 to 256 threads, not {threads}"):
+        open_engine(build.dense_model("int8"), threads=threads)
+
+
+def test_a_path_that_is_no_text(build, tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.tflite")
+    path.write_bytes(build.dense_model("int8"))
+    with open_engine(path) as engine:
+        assert engine.inputs[0].dtype == "int8"
 
 
 def test_a_manifest_of_another_model_is_refused(build):
@@ -180,7 +188,7 @@ def test_a_delegate_that_refuses_is_quoted_with_its_options(build, tmp_path):
     model = build.dense_model("int8")
     with pytest.raises(EdgepressError, match=r"refused to start: .*no device: device=0 cache=/tmp/c"):
         open_engine(model, delegates=[f"{tmp_path}/d.so:device=0,cache=/tmp/c"])
-    with pytest.raises(EdgepressError, match=r"empty\.so is not an external delegate of LiteRT"):
+    with pytest.raises(EdgepressError, match=r"empty\.so' is not an external delegate of LiteRT"):
         open_engine(model, delegates=[f"{tmp_path}/empty.so"])
 
 
@@ -208,15 +216,32 @@ def test_an_engine_that_does_not_load_is_not_taken_for_missing(build, monkeypatc
         assert caught.value.what == sentence
 
 
-def test_xnnpack_is_on_by_default_and_can_be_turned_off(build, tmp_path, environment):
+@pytest.fixture
+def opened(build, tmp_path, environment):
+    """Opens a float model in a process of its own: opened("xnnpack=False") -> what it left on stderr."""
     (tmp_path / "m.tflite").write_bytes(build.dense_model("float32"))
-    code = (
-        "import sys; from edgepress_runtime.engine import open_engine as o; o('m.tflite', xnnpack=sys.argv[1] == '1')"
-    )
-    for on in (True, False):
-        command = [sys.executable, "-c", code, str(int(on))]
-        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
-        assert ("XNNPACK delegate" in done.stderr) == on
+
+    def run(options, **how):
+        code = f"from edgepress_runtime.engine import open_engine; open_engine('m.tflite', {options}); print('open')"
+        command = [sys.executable, "-c", code]
+        how = {"stderr": subprocess.PIPE, **how}
+        done = subprocess.run(
+            command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True, **how
+        )
+        assert done.stdout == "open\n"
+        return done.stderr
+
+    return run
+
+
+def test_xnnpack_is_on_by_default_and_can_be_turned_off(opened):
+    assert "XNNPACK delegate" in opened("verbose=True")
+    assert "XNNPACK delegate" not in opened("verbose=True, xnnpack=False")
+
+
+def test_the_engine_s_chatter_stays_off_stderr_even_a_closed_one(opened):
+    assert opened("") == ""
+    opened("", stderr=None, preexec_fn=lambda: os.close(2))
 
 
 def test_default_threads_are_what_the_process_may_use(build):

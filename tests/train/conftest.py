@@ -9,11 +9,6 @@ import pytest
 from PIL import Image
 
 
-@pytest.fixture(autouse=True)
-def private_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("EDGEPRESS_CACHE", str(tmp_path / "cache"))
-
-
 def stripes(rng: np.random.Generator, *, vertical: bool, size: int = 24) -> np.ndarray:
     """A (size, size, 3) uint8 picture of stripes in a random phase, with noise."""
     wave = 128 + 90 * np.sin(np.arange(size) * 0.9 + rng.uniform(0, 6))

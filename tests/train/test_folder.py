@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
+import os
 import stat
 import zipfile
 
 import numpy as np
 import pytest
 
+from edgepress_runtime.errors import EdgepressError
 from edgepress_train.data.dataset import DataError, Holdout
 from edgepress_train.data.sources import open_dataset, reopen
 
@@ -106,7 +109,8 @@ def test_a_zip_bomb_is_refused(tmp_path):
         open_dataset(str(archive))
 
 
-def test_a_truncated_zip_is_refused_and_leaves_nothing(pictures, tmp_path):
+def test_a_truncated_zip_is_refused_and_leaves_nothing(pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGEPRESS_CACHE", str(tmp_path / "cache"))
     archive = tmp_path / "d.zip"
     with zipfile.ZipFile(archive, "w") as opened:
         for path in sorted(pictures.rglob("*.png")):
@@ -133,6 +137,32 @@ def test_data_that_cannot_be_trained_on_is_named(tmp_path, write_pictures, make,
     with pytest.raises(DataError) as caught:
         open_dataset(str(tmp_path / "d"))
     assert sentence in caught.value.what
+
+
+@pytest.mark.parametrize("source", ["", "  "])
+def test_no_name_at_all_is_no_data(source):
+    with pytest.raises(DataError, match="no data was named"):
+        open_dataset(source)
+
+
+def test_a_folder_whose_name_is_no_text_is_data_like_any_other(tmp_path, write_pictures):
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    described = open_dataset(str(write_pictures(root, {"a": 5, "b": 5}))).describe()
+    assert reopen(json.loads(json.dumps(described))).fingerprint == described["fingerprint"]
+
+
+@pytest.mark.parametrize("name", [os.fsdecode(b"caf\xe9"), "two\nlines"])
+def test_a_class_that_could_not_be_a_label_is_refused_before_training(tmp_path, write_pictures, name):
+    write_pictures(tmp_path / "d", {"a": 5, name: 5})
+    with pytest.raises(EdgepressError, match="holds control characters or bytes that are no UTF-8") as caught:
+        open_dataset(str(tmp_path / "d"))
+    assert caught.value.remedy == "rename the class"
+
+
+@pytest.mark.parametrize("described", [{}, {"source": "x", "fingerprint": "y", "holdout": {"odd": 1}}])
+def test_a_description_that_says_nothing_is_refused(described):
+    with pytest.raises(DataError, match="does not say which data it was trained on"):
+        reopen(described)
 
 
 def test_labels_that_disagree_with_the_folders_are_refused(pictures):

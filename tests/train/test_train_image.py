@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,9 +28,7 @@ def config(pictures, out, **changes):
 def trained(write_pictures, tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
     pictures = write_pictures(root / "pictures", {"horizontal": 40, "vertical": 40})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGEPRESS_CACHE", str(root / "cache"))
-        return train_image.train(config(pictures, root / "run"), command=["edgepress", "train", "image"])
+    return train_image.train(config(pictures, root / "run"), command=["edgepress", "train", "image"])
 
 
 def test_a_run_folder_tells_all_and_its_model_works_on_new_pictures(trained):
@@ -64,9 +64,9 @@ def test_nothing_is_overwritten_unasked(trained, pictures, tmp_path):
     assert (tmp_path / "other" / "precious.txt").read_text() == "x"
 
 
-def test_resuming_with_another_configuration_is_refused(trained, pictures):
+def test_resuming_with_another_configuration_is_refused(trained):
     with pytest.raises(run.RunError, match="was begun with another lr"):
-        train_image.train(config(pictures, trained.path, lr=0.5), resume=True)
+        train_image.train(config(trained.config["data"], trained.path, lr=0.5), resume=True)
 
 
 def test_without_validation_pictures_every_other_one_is_trained_on(pictures, tmp_path):
@@ -80,12 +80,70 @@ def test_grey_and_raw(pictures, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"arch": "resnt8"}, "unknown architecture 'resnt8'; did you mean 'resnet8'?"),
+        ({"arch": "ds-cnn:widths=0"}, "'ds-cnn:widths=0' makes no network for pictures of 24x24x3"),
+        ({"size": (5000, 5000)}, "an image size of 5000x5000 is outside 1 to 4096 pixels"),
+        ({"augment": "rotat"}, "unknown augmentation 'rotat'; did you mean 'rotate'?"),
+        ({"augment": "rotate:nan"}, "augmentation 'rotate': degrees is nan"),
+        ({"augment": "mixup:-1"}, "augmentation 'mixup': alpha is -1"),
+        ({"optimizer": "adm"}, "unknown optimizer 'adm'"),
+        ({"schedule": "exponential:nan"}, "schedule 'exponential:nan' has an impossible rate"),
+        ({"schedule": "constant:5"}, "schedule 'constant:5' has an impossible rate"),
+        ({"normalize": "x"}, "unknown normalisation 'x'"),
+        ({"class_weight": "x"}, "unknown class weight 'x'"),
+        ({"val_fraction": 2.0}, "val_fraction is 2.0, but must be at least 0 and below 0.9"),
+        ({"init": "nope"}, "--init 'nope' is neither a RUN folder nor a known checkpoint"),
+        ({"data": "no/where"}, "there is no folder or zip 'no/where'"),
+    ],
+)
+def test_a_training_that_cannot_begin_leaves_nothing_and_takes_nothing_away(pictures, tmp_path, changes, sentence):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    for out, force in ((tmp_path / "new", False), (tmp_path / "run", True)):
+        with pytest.raises(EdgepressError) as caught:
+            train_image.train(config(pictures, out, **changes), force=force)
+        assert caught.value.what.startswith(sentence)
+    assert not (tmp_path / "new").exists()
+    assert (tmp_path / "run" / "config.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"lr": math.nan}, {"lr": -1.0}, {"epochs": 0}, {"batch": 0}, {"seed": -1}, {"split_seed": 2**32}, {"ema": 1.0}],
+)
+def test_numbers_that_no_training_can_use_are_refused_by_their_flag(changes):
+    (name,) = changes
+    with pytest.raises(EdgepressError) as caught:
+        TrainConfig(data="d", out=Path("r"), **changes)
+    assert caught.value.what.startswith(f"--{name.replace('_', '-')} ")
+
+
+def test_a_damaged_note_of_an_unfinished_training_is_named(pictures, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("[")
+    with pytest.raises(run.RunError, match=r"config.json is damaged, so nothing can be resumed"):
+        train_image.train(config(pictures, tmp_path / "run"), resume=True)
+
+
+def edit(path, **changes):
+    value = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps({**value, **changes}))
+
+
+@pytest.mark.parametrize(
     ("damage", "sentence"),
     [
         (lambda path: (path / "run.json").unlink(), "is not a finished RUN folder"),
         (lambda path: (path / "run.json").write_text("{"), "is damaged"),
         (lambda path: (path / "run.json").write_text('{"format": 99}'), "another version of edgepress"),
         (lambda path: (path / "model.keras").unlink(), "lacks model.keras"),
+        (lambda path: (path / "run.json").write_bytes(b"\xff"), "is damaged"),
+        (lambda path: (path / "run.json").write_text("[]"), "is damaged"),
+        (lambda path: edit(path, data=5), "is damaged: config, data and metrics are no objects"),
+        (lambda path: edit(path, preprocessing={"kind": "image"}), "is damaged"),
+        (lambda path: ((path / "run.json").unlink(), (path / "run.json").mkdir()), "cannot be read: Is a directory"),
     ],
 )
 def test_a_damaged_run_folder_is_named(tmp_path, damage, sentence):

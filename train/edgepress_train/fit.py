@@ -112,6 +112,8 @@ def build_schedule(config: FitConfig) -> keras.optimizers.schedules.LearningRate
         decay = float(rate) if name == "exponential" else 1.0
     except ValueError:
         raise EdgepressError(f"schedule {config.schedule!r} lacks its rate", "write exponential:0.99") from None
+    if not 0 < decay <= 1 or (rate and name != "exponential"):
+        raise EdgepressError(f"schedule {config.schedule!r} has an impossible rate", "write exponential:0.99")
     return _Schedule(name, config.lr, config.epochs, config.steps_per_epoch, config.warmup_epochs, decay)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress_runtime import disk
-from edgepress_runtime.errors import EdgepressError
+from edgepress_runtime.errors import BundleError, EdgepressError
 from edgepress_runtime.manifest import Preprocessing, dump_preprocessing, load_preprocessing
 
 if TYPE_CHECKING:
@@ -55,17 +55,17 @@ class Run:
         return self.path / "model.keras"
 
 
-def prepare(out: Path, config: Mapping[str, Any], *, resume: bool, force: bool) -> None:
-    """Make `out` ready to be trained into, and note the configuration there.
-
-    With `resume` an unfinished training of the same configuration is kept; with `force` whatever a training left there
-    is removed. Raises RunError when `out` holds something else, so that nothing is overwritten unasked.
-    """
+def refuse(out: Path, config: Mapping[str, Any], *, resume: bool, force: bool) -> None:
+    """Raise RunError when `out` holds something else than `prepare` may use, so that nothing is overwritten unasked."""
     started = out / "config.json"
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file", "give another --out")
     if resume and started.is_file():
-        before = json.loads(started.read_text(encoding="utf-8"))
+        try:
+            before = json.loads(started.read_text(encoding="utf-8"))
+            assert isinstance(before, dict)
+        except (OSError, ValueError, AssertionError):
+            raise RunError(f"{started} is damaged, so nothing can be resumed", "begin anew with --force") from None
         changed = sorted(key for key in {*before, *config} if before.get(key) != config.get(key))
         if changed:
             raise RunError(f"{out} was begun with another {changed[0]}", "resume with the same options, or use --force")
@@ -74,10 +74,21 @@ def prepare(out: Path, config: Mapping[str, Any], *, resume: bool, force: bool) 
             raise RunError(f"{out} exists and is not a RUN folder", "give another --out")
         if not force:
             raise RunError(f"{out} holds a training already", "use --resume to continue it, or --force to replace it")
-        shutil.rmtree(out)
+
+
+def prepare(out: Path, config: Mapping[str, Any], *, resume: bool, force: bool) -> None:
+    """Make `out` ready to be trained into, and note the configuration there.
+
+    With `resume` an unfinished training of the same configuration is kept; with `force` whatever a training left there
+    is removed. Raises RunError as `refuse` does, and when `out` cannot be written.
+    """
+    refuse(out, config, resume=resume, force=force)
+    started = out / "config.json"
     try:
+        if force and out.is_dir() and not (resume and started.is_file()):
+            shutil.rmtree(out)
         out.mkdir(parents=True, exist_ok=True)
-        started.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        disk.write_bytes(started, _json(config))
     except OSError as error:
         raise RunError(f"{out} cannot be written: {error.strerror}", "give another --out") from None
 
@@ -92,7 +103,7 @@ def save(run: Run, model: keras.Model) -> Run:
     value = dataclasses.asdict(run)
     del value["path"]
     value = {"format": FORMAT, **value, "preprocessing": dump_preprocessing(run.preprocessing)}
-    disk.write_bytes(run.path / "run.json", (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    disk.write_bytes(run.path / "run.json", _json(value))
     return run
 
 
@@ -103,6 +114,8 @@ def load(path: str | Path) -> Run:
         value = json.loads((path / "run.json").read_text(encoding="utf-8"))
         if value.pop("format") != FORMAT:
             raise RunError(f"{path} was written by another version of edgepress", "train it again, or use that version")
+        if not all(isinstance(value[key], dict) for key in ("config", "data", "metrics")):
+            raise TypeError("config, data and metrics are no objects")
         preprocessing = load_preprocessing(value.pop("preprocessing"))
         labels = tuple(value.pop("labels"))
         run = Run(path=path, labels=labels, preprocessing=preprocessing, **value)
@@ -114,11 +127,18 @@ def load(path: str | Path) -> Run:
         ) from None
     except NotADirectoryError:
         raise RunError(f"{path} is a file, not a RUN folder") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except OSError as error:
+        raise RunError(f"{path / 'run.json'} cannot be read: {error.strerror}", "train it again") from None
+    except (KeyError, TypeError, ValueError, AttributeError, BundleError) as error:
         raise RunError(f"{path / 'run.json'} is damaged: {error}", "train it again") from None
     if not run.model_path.is_file():
         raise RunError(f"{path} lacks model.keras", "train it again")
     return run
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    # A file name that is no UTF-8 is written in JSON's own escapes, and read back as it was.
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
 def load_model(run: Run) -> keras.Model:

@@ -16,9 +16,9 @@ from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.manifest import ImageSpec
 from edgepress_train import models, run
 from edgepress_train.config import TrainConfig
-from edgepress_train.data import pipeline, pixels, sources
+from edgepress_train.data import augment_image, pipeline, pixels, sources
 from edgepress_train.data.dataset import Dataset, Holdout, Skipped
-from edgepress_train.fit import FitConfig, Fitted, fit
+from edgepress_train.fit import FitConfig, Fitted, build_optimizer, fit
 from edgepress_train.keras2 import keras
 from edgepress_train.models.init import initialise
 from edgepress_train.progress import Progress, silent
@@ -36,21 +36,23 @@ def train(
     Every picture is decoded before the first step; those that cannot be are left out and listed in `skipped.json`.
     Raises EdgepressError when the data, the configuration or the output folder do not allow it.
     """
-    run.prepare(config.out, config_as_json(config), resume=resume, force=force)
+    run.refuse(config.out, config_as_json(config), resume=resume, force=force)
+    augment_image.build(config.augment)  # a wrong word is told before anything is decoded, let alone written
+    build_optimizer(fit_config(config, 1))
     holdout = Holdout(config.split_seed, config.val_fraction, config.test_fraction)
     dataset = sources.open_dataset(config.data, holdout=holdout)
     keras.utils.set_random_seed(config.seed)
     raw = ImageSpec(*config.size, config.channels, (0.0,) * config.channels, (1.0,) * config.channels, config.fit)
     classes = len(dataset.labels)
+    model = models.build(config.arch, (*config.size, config.channels), classes)
+    if config.init and not resume:
+        initialise(model, config.init)
     train_pixels, train_split, train_skipped = pixels.load_split(dataset.splits["train"], raw, progress=progress)
     val_pixels, val_split, val_skipped = pixels.load_split(dataset.splits["val"], raw, progress=progress)
     skipped = (*dataset.skipped, *train_skipped, *val_skipped)
     mean, std = statistics(train_pixels, config.normalize)
     preprocessing = dataclasses.replace(raw, mean=mean, std=std)
 
-    model = models.build(config.arch, (*config.size, config.channels), classes)
-    if config.init and not resume:
-        initialise(model, config.init)
     data = pipeline.examples(
         train_pixels, train_split, classes, smoothing=config.label_smoothing, class_weight=config.class_weight
     )
@@ -62,6 +64,7 @@ def train(
             data, preprocessing, augment=config.augment, batch=config.batch, seed=config.seed, start=start, stop=stop
         )
 
+    run.prepare(config.out, config_as_json(config), resume=resume, force=force)
     fitted = fit(
         model,
         batches,
@@ -139,4 +142,6 @@ def _metrics(
 
 def _write_skipped(out: Path, skipped: Sequence[Skipped]) -> None:
     rows = [dataclasses.asdict(item) for item in skipped]
-    (out / "skipped.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (out / "skipped.json").write_text(
+        json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8", "backslashreplace"
+    )

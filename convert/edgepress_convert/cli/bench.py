@@ -18,7 +18,7 @@ EXAMPLE = "for example: edgepress bench cells.edge --runs 500 --threads 1"
 
 def bench(
     bundle: Annotated[Path, typer.Argument(metavar="X.edge", help="The bundle to measure.")],
-    runs: Annotated[int, typer.Option(min=1, help="Calls to time.")] = 300,
+    runs: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Calls to time.")] = 300,
     threads: Threads = None,
     no_xnnpack: Annotated[bool, typer.Option("--no-xnnpack", help="Without the fast kernels.")] = False,
     json: Json = False,

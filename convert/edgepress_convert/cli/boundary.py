@@ -1,53 +1,35 @@
-"""The only place that catches: every failure becomes one sentence, a tip, and an exit code.
+"""The runtime's boundary around a command line that Typer parses.
 
-0 done, 1 failed, 2 wrong usage, 130 interrupted. `--debug`, anywhere on the line, shows the traceback instead.
+`--debug`, anywhere on the line, shows the traceback of a failure.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import traceback
 from collections.abc import Callable, Sequence
 
 import typer
 
-from edgepress_runtime.errors import EdgepressError
+from edgepress_runtime import boundary
 
 
 def guarded(run: Callable[[list[str]], object], arguments: Sequence[str]) -> int:
-    """Call `run` with `arguments` (without `--debug`) and give the exit code."""
-    debug = "--debug" in arguments
-    try:
-        code = run([word for word in arguments if word != "--debug"])
-        sys.stdout.flush()
+    """Call `run` with `arguments` (without `--debug`) and give the exit code: 0, 1, 2 wrong usage, 130 interrupted."""
+
+    def command() -> int:
+        try:
+            code = run([word for word in arguments if word != "--debug"])
+        except typer.Abort:
+            raise KeyboardInterrupt from None
+        except Exception as error:
+            usage = _usage(error)
+            if usage is None:
+                raise
+            return usage
         if code == 130:  # the parser has caught the interrupt itself
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
-    except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted", "")
-        return 130
-    except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain once more while it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except EdgepressError as error:
-        if debug:
-            traceback.print_exc()
-        _say(error.what, error.remedy)
-        return 1
-    except Exception as error:  # noqa: BLE001  (a fault of ours must not look like the user's)
-        usage = _usage(error)
-        if usage is not None:
-            return usage
-        if debug:
-            traceback.print_exc()
-        reason = " ".join(str(error).split())[:300]
-        _say(
-            f"edgepress has a bug here: {type(error).__name__}{': ' if reason else ''}{reason}",
-            "run it again with --debug and report what it prints",
-        )
-        return 1
+
+    return boundary.guarded(command, debug="--debug" in arguments)
 
 
 def _usage(error: Exception) -> int | None:
@@ -63,11 +45,5 @@ def _usage(error: Exception) -> int | None:
         return 2
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "edgepress"
-    _say(" ".join(tell().split()), f"{path} --help")
+    boundary.say(" ".join(tell().split()), f"{path} --help")
     return 2
-
-
-def _say(what: str, remedy: str) -> None:
-    print(f"error: {what}", file=sys.stderr)
-    if remedy:
-        print(f"tip: {remedy}", file=sys.stderr)

@@ -26,8 +26,10 @@ def convert(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name on the board (default: the source's).")] = None,
     calibration_size: Annotated[int, typer.Option(min=1, help="Training pictures that set the ranges.")] = 200,
-    seed: Annotated[int, typer.Option(help="Of the choice of pictures.")] = 0,
-    max_drop: Annotated[float, typer.Option(help="Points of validation accuracy that may be lost.")] = 2.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of pictures.")] = 0,
+    max_drop: Annotated[
+        float, typer.Option(min=0, max=100, help="Points of validation accuracy that may be lost.")
+    ] = 2.0,
     per_tensor: Annotated[bool, typer.Option("--per-tensor", help="One weight scale a layer, everywhere.")] = False,
     per_tensor_dense: Annotated[
         bool, typer.Option("--per-tensor-dense", help="One weight scale for dense layers, as some runtimes need.")

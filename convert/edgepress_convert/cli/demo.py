@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from edgepress_convert.cli import output
 from edgepress_convert.cli.options import Force, Json
+from edgepress_runtime.lines import complain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +37,7 @@ def _with_steps(progress: Progress) -> Progress:
 
     def tell(stage: str, done: int, total: int, note: str) -> None:
         if stage == "steps":
-            print(f"[{done + 1}/{total}] {note}", file=sys.stderr, flush=True)
+            complain(f"[{done + 1}/{total}] {note}")
         else:
             progress(stage, done, total, note)
 

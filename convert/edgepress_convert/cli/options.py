@@ -8,7 +8,7 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads of the engine (default: cores, at most 4).")]
+Threads = Annotated[int | None, typer.Option(min=1, max=256, help="Threads of the engine (default: cores, at most 4).")]
 
 
 def size(text: str | None) -> tuple[int, int] | None:

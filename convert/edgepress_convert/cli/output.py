@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from edgepress_runtime.lines import complain, json_line
+
 _QUIET_S = 1.0  # nothing is shown for what takes less
 _PERIOD_S = 10.0  # between two lines where there is no terminal
 _WIDE = 200
@@ -25,7 +26,7 @@ def emit(value: Any, *, as_json: bool, show: Callable[[Console, Any], None]) -> 
     """Print `value` (a data class or mapping) as one JSON object, or let `show` draw it."""
     if as_json:
         plain = value if isinstance(value, Mapping) else dataclasses.asdict(value)
-        print(json.dumps(plain, ensure_ascii=False, allow_nan=False, default=_plain))
+        print(json_line(plain, _plain))
     else:
         # Files and pipes have no width of their own; nothing should be cut there.
         show(Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE), value)
@@ -67,31 +68,46 @@ def kilobytes(size: float) -> str:
 
 @contextmanager
 def progress() -> Iterator[Callable[[str, int, int, str], None]]:
-    """A `Progress` callback that draws on stderr: a bar on a terminal, else a line now and then."""
+    """A `Progress` callback that draws on stderr: one bar on a terminal, else a line now and then."""
     if not sys.stderr.isatty():
         yield _Lines()
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        known: dict[str, Any] = {}
+        yield _Bar(bars)
 
-        def draw(stage: str, done: int, total: int, note: str) -> None:
-            if stage not in known:
-                known[stage] = bars.add_task(stage)
-            text = escape(f"{stage}  {note}".rstrip())
-            bars.update(known[stage], completed=done, total=total, description=text)
 
-        yield draw
+class _Bar:
+    """Progress for people: a bar for the stage at hand. A stage that begins anew starts its bar and clock again."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._stage, self._done = "", 0
+        self._task: Any = None
+
+    def __call__(self, stage: str, done: int, total: int, note: str) -> None:
+        if stage != self._stage or done < self._done:
+            if self._task is not None:
+                self._bars.remove_task(self._task)
+            self._task = self._bars.add_task(stage)
+        self._stage, self._done = stage, done
+        text = escape(f"{stage}  {note}".rstrip())
+        self._bars.update(self._task, completed=done, total=total, description=text)
 
 
 class _Lines:
-    """Progress for logs: nothing in the first second, then a line every ten, and one for each new stage."""
+    """Progress for logs: nothing in the first second, then a line for each new stage and one every ten seconds."""
 
-    def __init__(self) -> None:
-        self._next = time.monotonic() + _QUIET_S
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._begin = clock()
+        self._next = self._begin + _QUIET_S
+        self._told: set[str] = set()
 
     def __call__(self, stage: str, done: int, total: int, note: str) -> None:
-        now = time.monotonic()
-        if now >= self._next:
+        now = self._clock()
+        new = stage not in self._told and now >= self._begin + _QUIET_S
+        if new or now >= self._next:
+            self._told.add(stage)
             self._next = now + _PERIOD_S
-            print(f"{stage} {done}/{total} {note}".rstrip(), file=sys.stderr, flush=True)
+            complain(f"{stage} {done}/{total} {note}".rstrip())

@@ -24,6 +24,8 @@ def report(
     json: Json = False,
 ) -> None:
     """Write one page with everything known about some runs and bundles."""
+    if out.is_dir():
+        raise EdgepressError(f"{out} is a folder", "give a file name, such as --out report.html")
     if out.exists() and not force:
         raise EdgepressError(f"{out} exists already", "use --force to overwrite it, or another --out")
     from edgepress_convert.report.build import write_report

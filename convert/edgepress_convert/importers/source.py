@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from edgepress_train.keras2 import keras
 
 
+_MAX_LABELS_BYTES = 1 << 20
+
+
 class ImportFailure(EdgepressError):
     """A model that cannot be brought in, or about which something is missing."""
 
@@ -56,11 +59,15 @@ class Source:
 def read_labels(path: Path) -> tuple[str, ...]:
     """The labels in a text file, one a line, without empty lines at the end. Raises ImportFailure."""
     try:
+        if path.exists() and not (path.is_file() and path.stat().st_size <= _MAX_LABELS_BYTES):
+            raise ImportFailure(f"{path} is not a file of labels", "give --labels FILE, one label a line")
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise ImportFailure(f"the labels file {path} does not exist", "check --labels") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ImportFailure(f"the labels file {path} cannot be read: {error}", "save it as UTF-8 text") from None
+    except UnicodeDecodeError:
+        raise ImportFailure(f"the labels file {path} is not text in UTF-8", "save it as such") from None
+    except OSError as error:
+        raise ImportFailure(f"the labels file {path} cannot be read: {error.strerror}", "check --labels") from None
     return clean_labels(lines, str(path))
 
 
@@ -87,6 +94,8 @@ def image_spec(shape: tuple[int, ...], hints: Hints, *, mean: Any = None, std: A
         raise ImportFailure(
             f"the model's input is {list(shape)}", "edgepress takes pictures as (1, height, width, 1 or 3)"
         )
+    if shape[0] != 1:
+        raise ImportFailure(f"the model takes {shape[0]} pictures at once", "export it with a batch of 1")
     height, width, channels = shape[1:]
     if hints.size is not None and hints.size != (height, width):
         asked = "x".join(map(str, hints.size))

@@ -41,7 +41,8 @@ def read(path: Path, hints: Hints) -> Source:
     inputs, outputs = flatbuffer.specs(found[0], found[0].inputs), flatbuffer.specs(found[0], found[0].outputs)
     if len(inputs) != 1 or len(outputs) != 1:
         raise ImportFailure(
-            f"{path} has {len(inputs)} inputs and {len(outputs)} outputs; an image classifier has one of each"
+            f"{path} has {len(inputs)} inputs and {len(outputs)} outputs; an image classifier has one of each",
+            "export the part of it that classifies one picture",
         )
     preprocessing = image_spec(inputs[0].shape, hints)
     count = outputs[0].shape[-1]

@@ -94,7 +94,8 @@ def gather(paths: Sequence[str | Path]) -> Findings:
         elif path.is_file():
             results.append(_of_json(path))
         else:
-            raise EdgepressError(f"{path} does not exist", "give RUN folders, bundles, or JSON results")
+            what = f"{path} is not a plain file" if path.exists() else f"{path} does not exist"
+            raise EdgepressError(what, "give RUN folders, bundles, or JSON results")
     # A convert result says what its bundle is made of but not its digest, so it comes once the bundles are known.
     for kind, value in sorted(results, key=lambda result: list(KINDS).index(result[0])):
         _add(models, _of_result(kind, value, models))

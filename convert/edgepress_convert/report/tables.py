@@ -256,6 +256,8 @@ def _measurement(result: Mapping[str, Any]) -> dict[str, Any]:
         "machine": machine(facts),
         "system": ", ".join(f"{key} {facts[key]}" for key in ("architecture", "kernel", "python") if facts.get(key)),
         "clock governor": facts.get("governor") or "not told by this machine",
+        "measured": facts.get("date"),
+        "load average": _load(facts),
         "temperature": "not told by this machine" if temperature is None else f"{temperature} °C",
         "engine": f"{result['engine']}, threads: {result['threads']}",
         "calls": result["latency_ms"]["n"],
@@ -263,6 +265,12 @@ def _measurement(result: Mapping[str, Any]) -> dict[str, Any]:
         "energy": energy(result),
         "bundle digest": result["digest"],
     }
+
+
+def _load(facts: Mapping[str, Any]) -> str | None:
+    """The 1-minute load average before and after; a busy machine measures itself slower."""
+    before, after = facts.get("load_1min_before"), facts.get("load_1min_after")
+    return None if before is None or after is None else f"{before} before, {after} after (1 minute)"
 
 
 def _rows(values: Mapping[str, Any]) -> tuple[Row, ...]:

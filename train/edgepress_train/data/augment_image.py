@@ -7,6 +7,7 @@ the same seed and step give the same batch, so a resumed training sees what the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -194,6 +195,9 @@ def build(text: str) -> Augment:
     for step in spec.parse(text):
         function = spec.choose(step, table, kind="augmentation")
         options = spec.bind(step, function, kind="augmentation")
+        for name, value in options.items():
+            if isinstance(value, (int, float)) and not 0 <= value < math.inf:
+                raise EdgepressError(f"augmentation {step.name!r}: {name} is {value}", "give a number from 0 up")
         if step.name == "fill":
             fill = _fill(**options)
         elif step.name in GEOMETRY:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,12 +81,12 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        digest = hashlib.sha256("\0".join(self.labels).encode())
+        digest = hashlib.sha256(os.fsencode("\0".join(self.labels)))
         for name in sorted(self.splits):
             split = self.splits[name]
             digest.update(f"\0{name}\0{len(split)}".encode())
             for path, label in zip(split.paths, split.labels, strict=True):
-                digest.update(f"\0{path.parent.name}/{path.name}\0{path.stat().st_size}\0{label}".encode())
+                digest.update(os.fsencode(f"\0{path.parent.name}/{path.name}\0{path.stat().st_size}\0{label}"))
         return digest.hexdigest()
 
     def describe(self) -> dict:

@@ -86,5 +86,5 @@ def _key(split: Split, spec: ImageSpec) -> str:
     digest = hashlib.sha256(json.dumps([_FORMAT, dataclasses.asdict(shape)]).encode())
     for path in split.paths:
         status = path.stat()
-        digest.update(f"\0{path}\0{status.st_size}\0{status.st_mtime_ns}".encode())
+        digest.update(os.fsencode(f"\0{path}\0{status.st_size}\0{status.st_mtime_ns}"))
     return digest.hexdigest()[:32]

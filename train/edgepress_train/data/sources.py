@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from edgepress_runtime.manifest import check_labels
 from edgepress_train.data import folder, pv_cells, tfds
 from edgepress_train.data.dataset import DataError, Dataset, Holdout
 
@@ -22,6 +23,8 @@ def open_dataset(source: str, *, holdout: Holdout = Holdout()) -> Dataset:  # no
     Parts that the data brings itself (`train/ val/ test/` folders) are kept; what is missing is split off the training
     part as `holdout` says. Raises DataError.
     """
+    if not source.strip():
+        raise DataError("no data was named", f"give a path, or one of the names: {', '.join(sorted(SOURCES))}")
     path = Path(source)
     if source in SOURCES:
         dataset = SOURCES[source](holdout)
@@ -34,6 +37,7 @@ def open_dataset(source: str, *, holdout: Holdout = Holdout()) -> Dataset:  # no
         raise DataError(
             f"there is no folder or zip {source!r}", f"give a path, or one of the names: {', '.join(sorted(SOURCES))}"
         )
+    check_labels(dataset.labels)
     if len(dataset.labels) < 2:
         raise DataError(
             f"{source} has only the class {dataset.labels[0]!r}; a classifier needs two",
@@ -49,10 +53,15 @@ def open_dataset(source: str, *, holdout: Holdout = Holdout()) -> Dataset:  # no
 
 def reopen(described: Mapping[str, Any]) -> Dataset:
     """The data set that `Dataset.describe` described, proven to be the same. Raises DataError when it changed."""
-    dataset = open_dataset(described["source"], holdout=Holdout(**described["holdout"]))
-    if dataset.fingerprint != described["fingerprint"]:
+    try:
+        source, fingerprint = described["source"], described["fingerprint"]
+        holdout = Holdout(**described["holdout"])
+    except (KeyError, TypeError):
+        raise DataError("the run does not say which data it was trained on", "train it again") from None
+    dataset = open_dataset(source, holdout=holdout)
+    if dataset.fingerprint != fingerprint:
         raise DataError(
-            f"{described['source']} is not what it was at training: files were added, removed or changed",
+            f"{source} is not what it was at training: files were added, removed or changed",
             "restore the data, or train again",
         )
     return dataset

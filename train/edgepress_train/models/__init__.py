@@ -32,4 +32,12 @@ def build(text: str, input_shape: tuple[int, int, int], classes: int) -> keras.M
         raise EdgepressError(f"--arch takes one architecture, got {text!r}", f"known: {', '.join(sorted(ARCHS))}")
     module, name = spec.choose(steps[0], ARCHS, kind="architecture")
     function: Callable[..., keras.Model] = getattr(import_module(module), name)
-    return function(input_shape, classes, **spec.bind(steps[0], function, kind="architecture"))
+    options = spec.bind(steps[0], function, kind="architecture")
+    try:
+        return function(input_shape, classes, **options)
+    except ValueError as error:  # what Keras raises for layers that cannot be
+        size, reason = "x".join(map(str, input_shape)), str(error).splitlines()[0]
+        raise EdgepressError(
+            f"{text!r} makes no network for pictures of {size}: {reason}",
+            "check the options of --arch, and --size",
+        ) from None

@@ -39,10 +39,14 @@ def efficientnet_lite0(
     *,
     stages: int = 7,
     last: int = 64,
+    tail: int = 0,
     pool: str = "avg",
     dropout: float = 0.2,
 ) -> keras.Model:
     """EfficientNet-Lite0; `stages` below 7 cuts it short and ends it in a fresh 1x1 convolution of `last` channels.
+
+    A `tail` of so many channels then adds one depthwise-separable pair that halves the size once more: a cut net sees
+    only some 70 pixels around each place, and this doubles it.
 
     Layers carry the checkpoint's names (`blocks.3.project_conv`), so that weights find their place.
     """
@@ -60,6 +64,9 @@ def efficientnet_lite0(
     else:
         # A stage ends in a wide-ranging linear layer; without this a fresh classifier starts with a loss of 14.
         x = _conv_bn(x, "conv_last", "bn_last", filters=last, kernel=1)
+        if tail:
+            x = _conv_bn(x, "tail.depthwise_conv", "tail.bn1", kernel=3, strides=2)
+            x = _conv_bn(x, "tail.project_conv", "tail.bn2", filters=tail, kernel=1)
     return keras.Model(inputs, head(x, classes, pool=pool, dropout=dropout), name="efficientnet_lite0")
 
 
