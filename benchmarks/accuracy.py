@@ -46,7 +46,7 @@ def edgepress(*words: object) -> dict:
 
 
 def measure(study: Study, *, data: str, seed: int, out: Path) -> dict:
-    """Train with `seed` and evaluate every scheme on the held-out part; all data for training, none of it for reporting."""
+    """Train with `seed`, then evaluate every scheme on the held-out part, which no earlier step has seen."""
     run = out / f"{study.recipe}-{seed}"
     if not (run / "run.json").is_file():
         train = ["train", "image", "--data", data, "--recipe", study.recipe, "--seed", seed, "--out", run, "--resume"]

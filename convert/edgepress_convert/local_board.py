@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ def device(command: str, *words: str | Path, root: Path | None = None) -> dict[s
     # No module is looked for in the folder where the user happens to be.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONSAFEPATH": "1"}
     told: dict[str, str] = {}
-    with subprocess.Popen(
-        line, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    # The answer goes to a file: a pipe holds 64 kB, and a child that waits for it to be read never closes its stderr.
+    with tempfile.TemporaryFile() as answer, subprocess.Popen(
+        line, env=environment, stdin=subprocess.DEVNULL, stdout=answer, stderr=subprocess.PIPE,
         encoding="utf-8", errors="replace",
     ) as child:  # fmt: skip
-        assert child.stderr is not None and child.stdout is not None
+        assert child.stderr is not None
         try:
             for heard in child.stderr:
                 kind, colon, text = heard.rstrip("\n").partition(": ")
@@ -38,10 +40,12 @@ def device(command: str, *words: str | Path, root: Path | None = None) -> dict[s
                     told[kind] = text
                 else:
                     complain(heard.rstrip("\n"))
-            output = child.stdout.read()
+            child.wait()
         except BaseException:
             child.kill()  # whoever is interrupted must not leave a measurement running
             raise
+        answer.seek(0)
+        output = answer.read()
     if child.returncode:
         ended = f"edgepress-device {command} ended with exit code {child.returncode}"
         raise EdgepressError(told.get("error", ended), told.get("tip", ""))
