@@ -74,7 +74,7 @@ class TrainConfig:
 # Solar cells: 2,000 photos are too few to learn from nothing, so a net that saw ImageNet is cut where it still looks at
 # texture. Cells have no up or left; how bright one is says something, so light is hardly touched.
 _PV_CELLS: Mapping[str, Any] = {
-    "arch": "efficientnet-lite0:stages=3:last=64:tail=96:pool=avg-max:dropout=0.0",
+    "arch": "efficientnet-lite0:stages=3:last=64:tail=64:pool=avg-max:dropout=0.1",
     "init": "efficientnet-lite0",
     "size": (224, 224),
     "channels": 1,
