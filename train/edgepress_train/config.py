@@ -21,6 +21,8 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "label_smoothing": (0, 0.9),
     "ema": (0, 0.99999),
     "patience": (0, 100_000),
+    "distil_weight": (0, 1),
+    "distil_temperature": (0.1, 100),
     "seed": (0, 2**32 - 1),
     "split_seed": (0, 2**32 - 2),
 }
@@ -35,7 +37,8 @@ class TrainConfig:
     (height, width) in pixels. `normalize` is `data` (one mean and deviation of the training pixels), `unit`
     ((pixel - 127) / 128) or `raw` (none). `lr` is the peak learning rate, `schedule` is `cosine`, `constant` or
     `exponential:RATE` (per epoch), `ema` the decay of the averaged weights, 0 for none. `class_weight` is `none` or
-    `balanced`. `patience` is in epochs without a better validation score, 0 to never stop.
+    `balanced`. `patience` is in epochs without a better validation score, 0 to never stop. `teacher` names RUN folders,
+    with commas between, that the net learns from too: their share of the loss and the temperature of their answers.
     """
 
     data: str
@@ -58,6 +61,9 @@ class TrainConfig:
     augment: str = "flip-h, shift:0.1, rotate:10, zoom:0.1, brightness:0.1, contrast:0.1"
     class_weight: str = "none"
     patience: int = 0
+    teacher: str = ""
+    distil_weight: float = 0.7
+    distil_temperature: float = 2.0
     seed: int = 0
     split_seed: int = 0
     val_fraction: float = 0.15

@@ -14,7 +14,7 @@ import numpy as np
 import edgepress_train.keras2  # noqa: F401  first: it decides how TensorFlow starts
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.manifest import ImageSpec
-from edgepress_train import models, run
+from edgepress_train import distil, models, run
 from edgepress_train.config import TrainConfig
 from edgepress_train.data import augment_image, pipeline, pixels, sources
 from edgepress_train.data.dataset import Dataset, Holdout, Skipped
@@ -64,9 +64,13 @@ def train(
             data, preprocessing, augment=config.augment, batch=config.batch, seed=config.seed, start=start, stop=stop
         )
 
+    learner = model
+    if config.teacher:
+        teacher = distil.teacher_of(config.teacher.split(","), dataset.labels, preprocessing)
+        learner = distil.Distilled(model, teacher, weight=config.distil_weight, temperature=config.distil_temperature)
     run.prepare(config.out, config_as_json(config), resume=resume, force=force)
     fitted = fit(
-        model,
+        learner,
         batches,
         config=fit_config(config, len(data)),
         out=config.out,
