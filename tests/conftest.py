@@ -1,8 +1,14 @@
-"""What all tests share: a cache of their own."""
+"""What all tests share: a cache of their own, and processes that can be interrupted."""
 
 from __future__ import annotations
 
+import signal
+
 import pytest
+
+# A job begun in the background ignores Ctrl-C, and so would every process that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

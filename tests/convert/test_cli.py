@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -137,12 +138,17 @@ def test_an_interrupt_ends_the_measurement_with_130(bundle_file: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     words = ["bench", str(bundle_file), "--runs", "1000000000"]
     command = [sys.executable, "-m", "edgepress_convert.cli.app", *words]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as process:
+        watchdog = threading.Timer(120, os.killpg, (process.pid, signal.SIGKILL))  # the child too, should it live on
+        watchdog.start()
         for line in process.stderr:
             if " runs" in line:  # the first sign of progress
                 process.send_signal(signal.SIGINT)
                 break
         rest = process.stderr.read()  # ends only when the measuring child is gone too
+        watchdog.cancel()
     assert process.returncode == 130
     assert rest.endswith("error: interrupted\n")
 

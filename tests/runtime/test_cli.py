@@ -305,12 +305,17 @@ def test_help_has_an_example_and_loads_no_numpy(environment, command):
 def test_interrupt_ends_with_130_and_no_traceback(environment, make_bundle, tmp_path):
     make_bundle()
     command = [sys.executable, "-m", "edgepress_runtime", "bench", "pets.edge", "--runs", "100000000"]
-    process = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    for line in process.stderr:
-        if b"runs" in line:  # progress appears after a second, so the measurement is under way
-            break
-    process.send_signal(signal.SIGINT)
-    out, complaint = process.communicate(timeout=30)
+    with subprocess.Popen(
+        command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            for line in process.stderr:
+                if b"runs" in line:  # progress appears after a second, so the measurement is under way
+                    break
+            process.send_signal(signal.SIGINT)
+            out, complaint = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert (process.returncode, out) == (130, b"")
     assert b"Traceback" not in complaint
 
