@@ -1,4 +1,4 @@
-"""Five hundred mutated bundles in every test run; `benchmarks/fuzz_bundles.py` runs ten thousand."""
+"""Mutated bundles: five hundred in every test run, all ten thousand of `benchmarks/fuzz_bundles.py` among the slow tests."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import importlib.util
 import os
 from pathlib import Path
 
+import pytest
 
-def test_mutated_bundles(tmp_path, monkeypatch):
+
+@pytest.mark.parametrize("cases", [500, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_mutated_bundles(tmp_path, monkeypatch, cases):
     path = Path(__file__).parents[2] / "benchmarks" / "fuzz_bundles.py"
     spec = importlib.util.spec_from_file_location("fuzz_bundles", path)
     fuzz = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(fuzz)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    counts = fuzz.run(tmp_path, cases=500, seed=500)
-    assert counts["refused"] > 400
-    assert counts["opened"] > 10
-    assert sum(counts.values()) == 500
+    counts = fuzz.run(tmp_path, cases=cases, seed=500)
+    assert counts["refused"] > 0.8 * cases
+    assert counts["opened"] > 0.02 * cases
+    assert sum(counts.values()) == cases
