@@ -1,4 +1,4 @@
-"""Mutated bundles: five hundred in every test run, all ten thousand of `benchmarks/fuzz_bundles.py` among the slow tests."""
+"""Mutated bundles: five hundred in every test run, the ten thousand of `benchmarks/fuzz_bundles.py` among the slow."""
 
 from __future__ import annotations
 
