@@ -69,6 +69,16 @@ def test_resuming_with_another_configuration_is_refused(trained):
         train_image.train(config(trained.config["data"], trained.path, lr=0.5), resume=True)
 
 
+def test_resuming_what_was_never_begun_starts_from_the_given_weights_too(trained, tmp_path):
+    """A script that always says --resume must not lose its --init the first time."""
+    still = config(
+        trained.config["data"], tmp_path / "run", init=str(trained.path), epochs=1, lr=1e-9, weight_decay=0.0
+    )
+    again = train_image.train(still, resume=True)
+    before, after = run.load_model(trained).trainable_weights, run.load_model(again).trainable_weights
+    assert all(np.allclose(old, new, atol=1e-6) for old, new in zip(before, after, strict=True))
+
+
 def test_without_validation_pictures_every_other_one_is_trained_on(pictures, tmp_path):
     result = train_image.train(config(pictures, tmp_path / "run", epochs=1, val_fraction=0.0, test_fraction=0.0))
     assert result.data["counts"] == {"train": 80, "val": 0, "test": 0} and result.metrics["val"] is None
@@ -83,7 +93,7 @@ def test_grey_and_raw(pictures, tmp_path):
     ("changes", "sentence"),
     [
         ({"arch": "resnt8"}, "unknown architecture 'resnt8'; did you mean 'resnet8'?"),
-        ({"arch": "ds-cnn:widths=0"}, "'ds-cnn:widths=0' makes no network for pictures of 24x24x3"),
+        ({"arch": "ds-cnn:widths=0"}, "'ds-cnn:widths=0' makes no network for inputs of 24x24x3"),
         ({"size": (5000, 5000)}, "an image size of 5000x5000 is outside 1 to 4096 pixels"),
         ({"augment": "rotat"}, "unknown augmentation 'rotat'; did you mean 'rotate'?"),
         ({"augment": "rotate:nan"}, "augmentation 'rotate': degrees is nan"),

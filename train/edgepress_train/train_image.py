@@ -45,7 +45,7 @@ def train(
     raw = ImageSpec(*config.size, config.channels, (0.0,) * config.channels, (1.0,) * config.channels, config.fit)
     classes = len(dataset.labels)
     model = models.build(config.arch, (*config.size, config.channels), classes)
-    if config.init and not resume:
+    if config.init:  # also with --resume, which may find nothing yet to go on with
         initialise(model, config.init)
     train_pixels, train_split, train_skipped = pixels.load_split(dataset.splits["train"], raw, progress=progress)
     val_pixels, val_split, val_skipped = pixels.load_split(dataset.splits["val"], raw, progress=progress)
