@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -21,16 +21,30 @@ ARCHS: dict[str, tuple[str, str]] = {
     "efficientnet-lite0": ("edgepress_train.models.efficientnet_lite", "efficientnet_lite0"),
 }
 
+# Nets over (frames, features, 1) that pad nothing along time, so that they can be run on a stream
+SPEECH_ARCHS: dict[str, tuple[str, str]] = {
+    "ds-tcn": ("edgepress_train.models.ds_tcn", "ds_tcn"),
+    "ds-cnn": ("edgepress_train.models.ds_cnn", "ds_cnn_speech"),
+    "bc-resnet": ("edgepress_train.models.bc_resnet", "bc_resnet"),
+}
 
-def build(text: str, input_shape: tuple[int, int, int], classes: int) -> keras.Model:
+
+def build(
+    text: str,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    *,
+    archs: Mapping[str, tuple[str, str]] = ARCHS,
+) -> keras.Model:
     """The architecture that `text` describes, as `resnet8` or `mobilenet-v2:width=0.35`, untrained.
 
-    Input (n, height, width, channels) float32, normalised; output (n, classes) float32 probabilities.
+    Input (n, height, width, channels) float32, normalised; for those of `SPEECH_ARCHS` (n, frames, features, 1).
+    Output (n, classes) float32 probabilities.
     """
     steps = spec.parse(text)
     if len(steps) != 1:
-        raise EdgepressError(f"--arch takes one architecture, got {text!r}", f"known: {', '.join(sorted(ARCHS))}")
-    module, name = spec.choose(steps[0], ARCHS, kind="architecture")
+        raise EdgepressError(f"--arch takes one architecture, got {text!r}", f"known: {', '.join(sorted(archs))}")
+    module, name = spec.choose(steps[0], archs, kind="architecture")
     function: Callable[..., keras.Model] = getattr(import_module(module), name)
     options = spec.bind(steps[0], function, kind="architecture")
     try:
@@ -38,6 +52,6 @@ def build(text: str, input_shape: tuple[int, int, int], classes: int) -> keras.M
     except ValueError as error:  # what Keras raises for layers that cannot be
         size, reason = "x".join(map(str, input_shape)), str(error).splitlines()[0]
         raise EdgepressError(
-            f"{text!r} makes no network for pictures of {size}: {reason}",
-            "check the options of --arch, and --size",
+            f"{text!r} makes no network for inputs of {size}: {reason}",
+            "check the options of --arch, and the size (or, for speech, the --window) that it must fit",
         ) from None

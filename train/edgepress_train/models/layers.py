@@ -42,3 +42,28 @@ def head(x, classes: int, *, pool: str = "avg", dropout: float = 0.0):
     if dropout:
         features = layers.Dropout(dropout)(features)
     return layers.Dense(classes, activation="softmax", kernel_initializer="he_normal")(features)
+
+
+def crop_time(x, frames: int):
+    """`x` (n, time, bands, channels) without `frames` frames of time, half of them at each end.
+
+    What a residual connection needs beside a convolution of `frames + 1` frames that pads nothing.
+    """
+    return layers.Cropping2D(((frames // 2, frames - frames // 2), (0, 0)))(x) if frames else x
+
+
+def pool_time(x, classes: int, *, every: int, dropout: float):
+    """Average over the time that is left, and classify: (n, time, 1, channels) -> (n, classes).
+
+    The pool's stride means nothing for one window; the streaming model answers once in so many frames.
+    """
+    time = x.shape[1]
+    if time < every:
+        raise EdgepressError(
+            f"the window is too short for this net: {time} of its frames are left at the end, {every} are needed",
+            "give a longer --window, or a net that reaches less far",
+        )
+    x = layers.AveragePooling2D((time, 1), (every, 1))(x)
+    x = layers.Dropout(dropout)(x) if dropout else x
+    x = layers.Conv2D(classes, 1, kernel_initializer="he_normal")(x)
+    return layers.Softmax()(layers.Flatten()(x))
