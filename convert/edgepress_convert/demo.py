@@ -26,7 +26,7 @@ from edgepress_runtime import disk
 from edgepress_runtime.bundle import open_bundle
 from edgepress_runtime.errors import BundleError
 from edgepress_train import run, train_image
-from edgepress_train.config import TrainConfig, from_recipe
+from edgepress_train.config import TrainConfig, as_json, from_recipe
 from edgepress_train.data import sources
 from edgepress_train.data.dataset import DataError
 from edgepress_train.progress import Progress, silent
@@ -94,7 +94,7 @@ def _train(kept: Kept, config: TrainConfig | None, progress: Progress) -> run.Ru
     else:
         command = []  # a configuration of one's own has no such line; run.json holds it whole
     config = dataclasses.replace(config, out=out)
-    wanted = train_image.config_as_json(config)
+    wanted = as_json(config)
     with kept.step(f"training on {config.data}") as note:
         found = _finished(out, wanted)
         if found is not None:

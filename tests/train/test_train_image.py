@@ -179,7 +179,7 @@ def test_every_recipe_builds(name):
     recipe = config_module.from_recipe(name, data="x")
     models.build(recipe.arch, (*recipe.size, recipe.channels), 3)
     augment_image.build(recipe.augment)
-    fit.build_optimizer(train_image.fit_config(recipe, 1000))
+    fit.build_optimizer(fit.fit_config(recipe, 1000))
 
 
 def test_an_unknown_recipe_is_answered():

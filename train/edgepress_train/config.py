@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,12 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "distil_temperature": (0.1, 100),
     "seed": (0, 2**32 - 1),
     "split_seed": (0, 2**32 - 2),
+    "rate_hz": (4_000, 48_000),
+    "frame_ms": (5, 200),
+    "hop_ms": (2.5, 100),
+    "window_s": (0.2, 10),
+    "clips": (1, 1_000_000),
+    "copies": (1, 1_000),
 }
 
 
@@ -70,10 +77,77 @@ class TrainConfig:
     test_fraction: float = 0.25
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _BOUNDS.items():
-            value = getattr(self, name)
+        _check_bounds(self)
+
+
+@dataclass(frozen=True)
+class SpeechConfig:
+    """Everything that shapes the training of a keyword spotter; the same configuration and data give the same run.
+
+    Either `data` names recordings or `words` the keywords to be synthesized, with commas between. `arch`, `sound` and
+    `augment` are one-line specs: the net, what is done to each of the `copies` of a clip's sound, and what is done to
+    features anew in every epoch. `front_end` is `log-mel`, `pcen` (log-mel with PCEN), `mfcc` or `micro`, with frames
+    of `frame_ms` every `hop_ms`; `coefficients` are the MFCCs kept. The net sees `window_s` seconds at once. `clips`
+    is how many are synthesized of each word, `voices` which engines may speak (all that are there when empty),
+    `background` folders of sound without any of the words, with commas between. `speaker` is a regular expression
+    whose group finds the speaker in a file's name. The rest is as in `TrainConfig`.
+    """
+
+    out: Path
+    data: str = ""
+    words: str = ""
+    arch: str = "ds-tcn"
+    init: str = ""
+    front_end: str = "log-mel"
+    rate_hz: int = 16_000
+    frame_ms: float = 30.0
+    hop_ms: float = 20.0
+    bands: int = 40
+    coefficients: int = 10
+    window_s: float = 1.3
+    clips: int = 1_000
+    voices: str = ""
+    copies: int = 6
+    background: str = ""
+    sound: str = "room:0.6, noise:0.8, gain:12, speed:0.1, bandlimit:0.3"
+    augment: str = "stretch:0.2, bands:0.12, equalize:0.4, mask-time:8, mask-bands:5"
+    speaker: str = ""
+    epochs: int = 40
+    batch: int = 128
+    optimizer: str = "adamw"
+    lr: float = 3e-3
+    schedule: str = "cosine"
+    warmup_epochs: float = 1.0
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.0
+    ema: float = 0.99
+    class_weight: str = "none"
+    patience: int = 0
+    seed: int = 0
+    split_seed: int = 0
+    val_fraction: float = 0.15
+    test_fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check_bounds(self)
+        if bool(self.data.strip()) == bool(self.words.strip()):
+            raise EdgepressError(
+                "a spotter learns from either recordings or words", "give --data DIR, or --words WORDS"
+            )
+
+
+def as_json(config: TrainConfig | SpeechConfig) -> dict[str, Any]:
+    """`config` as plain JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+
+
+def _check_bounds(config: TrainConfig | SpeechConfig) -> None:
+    for field in dataclasses.fields(config):
+        if field.name in _BOUNDS:
+            low, high = _BOUNDS[field.name]
+            value = getattr(config, field.name)
             if not low <= value <= high:  # NaN is in no range
-                flag = f"--{name.replace('_', '-')}"
+                flag = f"--{field.name.replace('_', '-')}"
                 raise EdgepressError(f"{flag} {value} is outside {low} to {high}", f"give another {flag}")
 
 
@@ -130,6 +204,13 @@ RECIPES: dict[str, Mapping[str, Any]] = {
         "val_fraction": 0.02,
     },
     "pv-cells": _PV_CELLS,
+    # The whole net, ten times too big for the board: what `pv-cells` may learn from, as `--teacher`.
+    "pv-cells-teacher": {
+        **_PV_CELLS,
+        "arch": "efficientnet-lite0:dropout=0.3",
+        "lr": 4e-4,
+        "augment": "flip-h, flip-v, transpose, shift:0.04, zoom:0.08, brightness:0.05, contrast:0.1",
+    },
     "pv-cells-demo": {**_PV_CELLS, "size": (192, 192), "epochs": 10},
 }
 

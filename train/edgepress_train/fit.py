@@ -6,6 +6,7 @@ A training method brings a Keras model (with a `train_step` of its own if it nee
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import tensorflow as tf
 
 from edgepress_runtime.errors import EdgepressError
+from edgepress_train.data.order import steps_per_epoch
 from edgepress_train.keras2 import keras
 from edgepress_train.progress import Progress, silent
 
@@ -37,6 +39,13 @@ class FitConfig:
     weight_decay: float
     ema: float
     patience: int
+
+
+def fit_config(config: Any, examples: int) -> FitConfig:
+    """The part of a `TrainConfig` or `SpeechConfig` that this loop needs, for so many training examples."""
+    names = {field.name for field in dataclasses.fields(FitConfig)} - {"steps_per_epoch"}
+    values = {name: getattr(config, name) for name in names}
+    return FitConfig(steps_per_epoch=steps_per_epoch(examples, config.batch), **values)
 
 
 @dataclass(frozen=True)

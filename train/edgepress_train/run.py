@@ -11,7 +11,7 @@ import importlib.metadata
 import json
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,6 +107,11 @@ def save(run: Run, model: keras.Model) -> Run:
     return run
 
 
+def write_skipped(out: Path, skipped: Sequence[Any]) -> None:
+    """`skipped.json`: which files were left out (data classes with `path` and `reason`)."""
+    disk.write_bytes(out / "skipped.json", _json([dataclasses.asdict(item) for item in skipped]))
+
+
 def load(path: str | Path) -> Run:
     """The finished run in folder `path`. Raises RunError."""
     path = Path(path)
@@ -136,7 +141,7 @@ def load(path: str | Path) -> Run:
     return run
 
 
-def _json(value: Mapping[str, Any]) -> bytes:
+def _json(value: Mapping[str, Any] | Sequence[Any]) -> bytes:
     # A file name that is no UTF-8 is written in JSON's own escapes, and read back as it was.
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 

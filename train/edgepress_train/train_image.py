@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import edgepress_train.keras2  # noqa: F401  first: it decides how TensorFlow starts
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.manifest import ImageSpec
-from edgepress_train import distil, models, run
-from edgepress_train.config import TrainConfig
+from edgepress_train import distil, models, run, validation
+from edgepress_train.config import TrainConfig, as_json
 from edgepress_train.data import augment_image, pipeline, pixels, sources
-from edgepress_train.data.dataset import Dataset, Holdout, Skipped
-from edgepress_train.fit import FitConfig, Fitted, build_optimizer, fit
+from edgepress_train.data.dataset import Holdout
+from edgepress_train.fit import build_optimizer, fit, fit_config
 from edgepress_train.keras2 import keras
 from edgepress_train.models.init import initialise
 from edgepress_train.progress import Progress, silent
@@ -36,7 +33,7 @@ def train(
     Every picture is decoded before the first step; those that cannot be are left out and listed in `skipped.json`.
     Raises EdgepressError when the data, the configuration or the output folder do not allow it.
     """
-    run.refuse(config.out, config_as_json(config), resume=resume, force=force)
+    run.refuse(config.out, as_json(config), resume=resume, force=force)
     augment_image.build(config.augment)  # a wrong word is told before anything is decoded, let alone written
     build_optimizer(fit_config(config, 1))
     holdout = Holdout(config.split_seed, config.val_fraction, config.test_fraction)
@@ -68,7 +65,8 @@ def train(
     if config.teacher:
         teacher = distil.teacher_of(config.teacher.split(","), dataset.labels, preprocessing)
         learner = distil.Distilled(model, teacher, weight=config.distil_weight, temperature=config.distil_temperature)
-    run.prepare(config.out, config_as_json(config), resume=resume, force=force)
+    run.prepare(config.out, as_json(config), resume=resume, force=force)
+    val_batches = pipeline.plain_batches(val, preprocessing) if len(val) else None
     fitted = fit(
         learner,
         batches,
@@ -76,20 +74,20 @@ def train(
         out=config.out,
         loss=keras.losses.CategoricalCrossentropy(),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        val=pipeline.plain_batches(val, preprocessing) if len(val) else None,
+        val=val_batches,
         resume=resume,
         progress=progress,
     )
-    _write_skipped(config.out, skipped)
+    run.write_skipped(config.out, skipped)
     result = run.Run(
         path=config.out,
         task="image-classification",
         command=shlex.join(command),
-        config=config_as_json(config),
+        config=as_json(config),
         labels=dataset.labels,
         preprocessing=preprocessing,
         data={**dataset.describe(), "skipped": len(skipped)},
-        metrics=_metrics(model, val, preprocessing, fitted, dataset),
+        metrics=validation.describe(model, fitted, val_batches, val_split.labels),
     )
     return run.save(result, model)
 
@@ -106,46 +104,3 @@ def statistics(train_pixels: np.ndarray, normalize: str) -> tuple[tuple[float, .
     # table to prepare a picture. A net loses nothing by it, since its first layer can scale the channels as it likes.
     sample = train_pixels[:: max(1, len(train_pixels) // 5000)].astype(np.float64)
     return (float(round(sample.mean())),) * channels, (max(1.0, round(float(sample.std()), 2)),) * channels
-
-
-def fit_config(config: TrainConfig, examples: int) -> FitConfig:
-    """The part of `config` that the training loop needs."""
-    shared = {field.name for field in dataclasses.fields(FitConfig)} & {f.name for f in dataclasses.fields(TrainConfig)}
-    values = {name: getattr(config, name) for name in shared}
-    return FitConfig(steps_per_epoch=pipeline.steps_per_epoch(examples, config.batch), **values)
-
-
-def config_as_json(config: TrainConfig) -> dict:
-    """`config` as plain JSON values."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
-
-
-def _metrics(
-    model: keras.Model, val: pipeline.Examples, preprocessing: ImageSpec, fitted: Fitted, dataset: Dataset
-) -> dict:
-    metrics: dict[str, Any] = {
-        "epochs": fitted.epochs,
-        "kept_epoch": fitted.kept_epoch,
-        "train_seconds": round(fitted.seconds, 1),
-        "params": int(model.count_params()),
-        "val": None,
-    }
-    if len(val):
-        scores = model.predict(pipeline.plain_batches(val, preprocessing), verbose=0)
-        truth = val.targets.argmax(axis=1)
-        right = scores.argmax(axis=1) == truth
-        recalls = [right[truth == index].mean() for index in range(len(dataset.labels)) if (truth == index).any()]
-        metrics["val"] = {
-            "n": len(val),
-            "top1": float(right.mean()),
-            "balanced_accuracy": float(np.mean(recalls)),
-            "loss": float(-np.mean(np.log(np.maximum(scores[np.arange(len(truth)), truth], 1e-7)))),
-        }
-    return metrics
-
-
-def _write_skipped(out: Path, skipped: Sequence[Skipped]) -> None:
-    rows = [dataclasses.asdict(item) for item in skipped]
-    (out / "skipped.json").write_text(
-        json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8", "backslashreplace"
-    )

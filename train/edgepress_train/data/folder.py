@@ -1,4 +1,4 @@
-"""Folders of pictures, one folder a class, with optional `train/ val/ test/` above; and zips of them."""
+"""Folders of pictures or recordings, one folder a class, with optional `train/ val/ test/` above; and zips of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -29,11 +30,23 @@ PARTS = {
 _LITTER = {".ds_store", "thumbs.db", "desktop.ini", "__macosx", ".git", ".ipynb_checkpoints"}
 
 
-def open_folder(root: Path, holdout: Holdout) -> Dataset:
-    """The pictures below `root`: `class/*.jpg`, or `train/class/*.jpg` and so on.
+@dataclass(frozen=True)
+class Kind:
+    """What a folder is searched for: the endings of its files' names, what to call one, and an example for tips."""
 
-    The classes are sorted by name, unless `labels.txt` in `root` gives their order. Files that are no pictures are
-    listed as skipped. Raises DataError when nothing is there.
+    suffixes: tuple[str, ...]
+    noun: str
+    example: str
+
+
+PICTURES = Kind(SUFFIXES, "picture", "class_name/*.jpg")
+
+
+def open_folder(root: Path, holdout: Holdout, *, kind: Kind = PICTURES) -> Dataset:
+    """The files of `kind` below `root`: `class/*.jpg`, or `train/class/*.jpg` and so on.
+
+    The classes are sorted by name, unless `labels.txt` in `root` gives their order. Files of other kinds are listed as
+    skipped. Raises DataError when nothing is there.
     """
     skipped: list[Skipped] = []
     entries = _entries(root, skipped)
@@ -46,25 +59,28 @@ def open_folder(root: Path, holdout: Holdout) -> Dataset:
                 f"{root} has both train/ and class folders beside it ({extra[0]}/)",
                 "put every class into train/, or remove train/",
             )
-        folders = {part: _classes(_entries(entry, skipped), skipped) for part, entry in parts.items()}
+        folders = {part: _classes(_entries(entry, skipped), skipped, kind) for part, entry in parts.items()}
     elif found:
-        folders = {"train": _classes(entries, skipped)}
+        folders = {"train": _classes(entries, skipped, kind)}
     else:
-        raise DataError(f"{root} has no class folders", "put each class into a folder of its own: class_name/*.jpg")
+        raise DataError(f"{root} has no class folders", f"put each class into a folder of its own: {kind.example}")
     labels = _labels(root, sorted({name for classes in folders.values() for name in classes}))
     splits = {part: _split(classes, labels) for part, classes in folders.items()}
     if not len(splits["train"]):
-        raise DataError(f"{root} has no pictures to train on", f"known endings: {' '.join(SUFFIXES)}")
+        raise DataError(f"{root} has no {kind.noun}s to train on", f"known endings: {' '.join(kind.suffixes)}")
     return Dataset(root.name, str(root), labels, complete(splits, holdout), holdout, tuple(skipped))
 
 
-def open_zip(archive: Path, holdout: Holdout) -> Dataset:
+def open_zip(archive: Path, holdout: Holdout, *, kind: Kind = PICTURES) -> Dataset:
     """The folder inside a zip, unpacked once into the cache. Raises DataError for a damaged or hostile zip."""
+    return dataclasses.replace(open_folder(unpacked_root(archive), holdout, kind=kind), name=archive.stem)
+
+
+def unpacked_root(archive: Path) -> Path:
+    """The folder that a zip is of, unpacked: its top, or the only folder in it, as file managers make zips."""
     root = unpack(archive)
     inner = [entry for entry in _entries(root, []) if entry.is_dir()]
-    if len(inner) == 1 and inner[0].name.lower() not in PARTS:
-        root = inner[0]  # a zip of one folder, as file managers make it
-    return dataclasses.replace(open_folder(root, holdout), name=archive.stem)
+    return inner[0] if len(inner) == 1 and inner[0].name.lower() not in PARTS else root
 
 
 def unpack(archive: Path) -> Path:
@@ -121,28 +137,28 @@ def _entries(root: Path, skipped: list[Skipped]) -> list[Path]:
     return [entry for entry in entries if not _is_litter((entry.name,)) and not entry.name.startswith(".")]
 
 
-def _classes(entries: list[Path], skipped: list[Skipped]) -> dict[str, list[Path]]:
+def _classes(entries: list[Path], skipped: list[Skipped], kind: Kind) -> dict[str, list[Path]]:
     classes: dict[str, list[Path]] = {}
     for entry in entries:
         if entry.is_dir():
-            classes[entry.name] = sorted(_pictures(entry, skipped))
+            classes[entry.name] = sorted(_files(entry, skipped, kind))
         elif entry.name != "labels.txt":
             skipped.append(Skipped(str(entry), "not in a class folder"))
     return classes
 
 
-def _pictures(folder: Path, skipped: list[Skipped]) -> list[Path]:
-    pictures = []
+def _files(folder: Path, skipped: list[Skipped], kind: Kind) -> list[Path]:
+    files = []
     for entry in _entries(folder, skipped):
         if entry.is_dir():
-            pictures += _pictures(entry, skipped)
-        elif entry.suffix.lower() not in SUFFIXES:
-            skipped.append(Skipped(str(entry), "not a picture"))
+            files += _files(entry, skipped, kind)
+        elif entry.suffix.lower() not in kind.suffixes:
+            skipped.append(Skipped(str(entry), f"not a {kind.noun}"))
         elif entry.stat().st_size == 0:
             skipped.append(Skipped(str(entry), "an empty file"))
         else:
-            pictures.append(entry)
-    return pictures
+            files.append(entry)
+    return files
 
 
 def _labels(root: Path, names: list[str]) -> tuple[str, ...]:

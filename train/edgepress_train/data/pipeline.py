@@ -12,6 +12,7 @@ from edgepress_runtime.image import normalize
 from edgepress_runtime.manifest import ImageSpec
 from edgepress_train.data import augment_image
 from edgepress_train.data.dataset import Split
+from edgepress_train.data.order import Shuffled
 
 CLASS_WEIGHTS = ("none", "balanced")
 
@@ -56,18 +57,13 @@ def train_batches(
     images (batch, height, width, channels) float32, normalised. Each epoch is a permutation of its own; its last,
     incomplete batch is left out.
     """
-    batch = min(batch, len(data))
-    steps = steps_per_epoch(len(data), batch)
+    shuffled = Shuffled(len(data), batch, seed=seed)
+    batch = shuffled.batch
     change = augment_image.build(augment)
     mean, std = tf.constant(preprocessing.mean, tf.float32), tf.constant(preprocessing.std, tf.float32)
-    order: dict[int, np.ndarray] = {}
 
     def gather(step: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        epoch, position = divmod(int(step), steps)
-        if epoch not in order:
-            order.pop(epoch - 2, None)
-            order[epoch] = np.random.default_rng([seed, epoch]).permutation(len(data))
-        index = order[epoch][position * batch : (position + 1) * batch]
+        index = shuffled.index(int(step))
         return data.pixels[index], data.targets[index], data.weights[index]
 
     def load(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -81,11 +77,6 @@ def train_batches(
         return (images - mean) / std, targets, weights
 
     return tf.data.Dataset.range(start, stop).map(load, num_parallel_calls=2, deterministic=True).prefetch(2)
-
-
-def steps_per_epoch(n: int, batch: int) -> int:
-    """Whole batches in `n` examples, at least one."""
-    return max(1, n // min(batch, n))
 
 
 def plain_batches(data: Examples, preprocessing: ImageSpec, *, batch: int = 256) -> tf.data.Dataset:
