@@ -62,6 +62,7 @@ def original(rng: np.random.Generator) -> Members:
         "labels": labels,
         "members": {name: hashlib.sha256(data).hexdigest() for name, data in members.items()},
         "thresholds": {}, "metrics": {}, "recipe": {}, "tools": {}, "created": "2026-11-25T00:00:00Z",
+        "detection": None,
     }  # fmt: skip
     return {"manifest.json": json.dumps(manifest).encode(), **members}
 

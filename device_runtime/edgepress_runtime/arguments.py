@@ -45,7 +45,7 @@ def parser(commands: Mapping[str, Command], examples: Mapping[str, str], version
         extra = "; all installed models if left out" if name == "selftest" else ""
         made[name].add_argument("target", metavar="NAME|X.edge", nargs="?", help=TARGET.split(";")[0] + extra)
     made["run"].add_argument(
-        "items", metavar="[NAME|X.edge] FILE", nargs="+", help=f"{TARGET}; then pictures or folders"
+        "items", metavar="[NAME|X.edge] FILE", nargs="+", help=f"{TARGET}; then pictures, recordings or folders"
     )
     made["run"].add_argument(
         "--top", type=positive, default=5, metavar="K", help="answers a picture in --json (default: 5)"
@@ -66,7 +66,10 @@ def add_store_and_output(command: argparse.ArgumentParser, *, json: str = "one J
 def add_threads(command: argparse.ArgumentParser) -> None:
     """`--threads`."""
     command.add_argument(
-        "--threads", type=_threads, metavar="N", help="threads of the engine (default: cores, at most 4)"
+        "--threads",
+        type=_threads,
+        metavar="N",
+        help="threads of the engine (default: 1 for sound; for pictures the cores, at most 4)",
     )
 
 

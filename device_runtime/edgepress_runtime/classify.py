@@ -42,7 +42,7 @@ class Classifier:
     classify: Callable[[np.ndarray], Score]
 
     def __init__(self, engine: Engine, manifest: Manifest) -> None:
-        spec, labels = manifest.preprocessing, manifest.labels
+        spec, labels = image_of(manifest), manifest.labels
         engine.expect(manifest.inputs, manifest.outputs)
         _fit(engine, spec, labels)
         target = engine.outputs[0]
@@ -174,6 +174,14 @@ def writer(engine: Engine, table: np.ndarray) -> Callable[[np.ndarray], None]:
         np.take(flat, places, out=engine.input_view()[0], mode="clip")
 
     return write_channels
+
+
+def image_of(manifest: Manifest) -> ImageSpec:
+    """How an image classifier's manifest prepares pictures. Raises EdgepressError for a model of another task."""
+    spec = manifest.preprocessing
+    if manifest.task != "image-classification" or not isinstance(spec, ImageSpec):
+        raise EdgepressError(f"{manifest.name} is a model for {manifest.task}, not for image-classification")
+    return spec
 
 
 def _fit(engine: Engine, spec: ImageSpec, labels: tuple[str, ...]) -> None:

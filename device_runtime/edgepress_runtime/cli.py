@@ -24,7 +24,7 @@ EXAMPLES = {
     "list": "edgepress-device list --json",
     "rollback": "edgepress-device rollback cats",
     "selftest": "edgepress-device selftest",
-    "run": "edgepress-device run cats pictures/ garden.jpg",
+    "run": "edgepress-device run cats pictures/ garden.jpg; edgepress-device run computer evening.wav",
     "bench": "edgepress-device bench cats --runs 500 --threads 1 --json",
 }
 
@@ -85,37 +85,39 @@ def selftest(args: argparse.Namespace) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Classify pictures: files, or folders of them."""
-    from edgepress_runtime import image
-    from edgepress_runtime.classify import Classifier
-    from edgepress_runtime.pictures import find, split_target
+    """Classify pictures, or spot keywords in recordings: files, or folders of them."""
+    from edgepress_runtime.audio import AudioError
+    from edgepress_runtime.files import find, split_target
+    from edgepress_runtime.image import ImageError
+    from edgepress_runtime.judge import TASKS
 
     target, paths = split_target(args.items, args.root)
     if not paths:
-        args.usage(f"no pictures were given; for example: {EXAMPLES['run']}")
+        args.usage(f"no files were given; for example: {EXAMPLES['run']}")
     bundle = _bundle(args, target)
+    task = TASKS[bundle.manifest.task]
     results, skipped = [], []
-    files = find(paths)
-    with _engine(args, bundle) as engine, _Progress("pictures") as progress:
-        classifier = Classifier(engine, bundle.manifest)
+    files = find(paths, task.suffixes)
+    with _engine(args, bundle, task.threads) as engine, _Progress(f"{task.noun}s") as progress:
+        judge = task.judge(engine, bundle.manifest, args.top)
         for i, file in enumerate(files):
             progress(i, len(files))
             try:
-                top = classifier.top(image.load_pixels(file, bundle.manifest.preprocessing), args.top)
-            except image.ImageError as error:
+                judged = judge(file)
+            except (AudioError, ImageError) as error:
                 skipped.append({"file": str(file), "reason": error.what})
                 complain(f"skipped {file}: {error.what}")
                 continue
-            best = {"file": str(file), "label": top[0].label, "score": top[0].score}
-            results.append({**best, "top": [{"label": s.label, "score": s.score} for s in top]})
+            results.append(judged.facts)
             if not args.json:
-                print(f"{one_line(str(file))}\t{top[0].label}\t{top[0].score:.4f}", flush=True)
+                print("\n".join(judged.lines), flush=True)
     if args.json:
-        _print(
-            args, {"model": bundle.manifest.name, "digest": bundle.digest, "results": results, "skipped": skipped}, ""
-        )
+        about = {"model": bundle.manifest.name, "digest": bundle.digest}
+        _print(args, {**about, "results": results, "skipped": skipped}, "")
     if not results:
-        raise EdgepressError("no picture could be classified", "give picture files, or folders that hold some")
+        raise EdgepressError(
+            f"no {task.noun} could be {task.done}", f"give {task.noun} files, or folders that hold some"
+        )
     return 0
 
 
@@ -127,12 +129,15 @@ def bench(args: argparse.Namespace) -> int:
         result = measure(_bundle(args, args.target), runs=args.runs, progress=progress, **_engine_options(args))
     ms = result.latency_ms
     memory = "" if result.peak_rss_mb is None else f", {result.peak_rss_mb:.0f} MB at peak"
+    cost = result.cpu_s_per_audio_s
+    sound = "" if cost is None else f"sound    {cost:.5f} CPU s a second, from samples to decisions\n"
     return _print(
         args,
         dataclasses.asdict(result),
         f"{result.name} {result.model_bytes / 1e3:.0f} kB: {ms['n']} runs, {result.engine}, threads {result.threads}\n"
         f"latency  p50 {ms['p50']:.3f} ms, p90 {ms['p90']:.3f} ms, p99 {ms['p99']:.3f} ms, mean {ms['mean']:.3f} ms\n"
         f"start    load {result.load_ms:.1f} ms, first call {result.first_ms:.2f} ms{memory}\n"
+        f"{sound}"
         f"overhead {result.overhead_ratio:.3f} of the bare engine's time; energy: not measured",
     )
 
@@ -165,10 +170,10 @@ def _engine_options(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _engine(args: argparse.Namespace, bundle: Bundle) -> Engine:
+def _engine(args: argparse.Namespace, bundle: Bundle, threads: int | None = None) -> Engine:
     from edgepress_runtime.engine import open_engine
 
-    return open_engine(bundle.model_source, **_engine_options(args))
+    return open_engine(bundle.model_source, **{**_engine_options(args), "threads": args.threads or threads})
 
 
 def _self_tester(args: argparse.Namespace) -> Callable[[Bundle], SelfTest]:

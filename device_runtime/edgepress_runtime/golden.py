@@ -1,5 +1,7 @@
 """Golden cases: a few model inputs and the exact outputs that the model must give, on every machine.
 
+Those of a streaming model are the new frames and the scores of the first steps of one stream, in order.
+
 `golden.npz` is what `numpy.savez(file, inputs=..., outputs=...)` writes. It is read without numpy's own reader, which
 evaluates headers and allocates what they ask for.
 """

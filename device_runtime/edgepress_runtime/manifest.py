@@ -12,17 +12,41 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any
 
 from edgepress_runtime import strict_json
 from edgepress_runtime.errors import BundleError
+from edgepress_runtime.preprocessing import (
+    PREPROCESSING,
+    ImageSpec,
+    Pcen,
+    Preprocessing,
+    SpeechSpec,
+    dump_preprocessing,
+    load_preprocessing,
+)
 from edgepress_runtime.strict_json import member, number, of
 
+__all__ = [
+    "PREPROCESSING",
+    "DetectionSpec",
+    "ImageSpec",
+    "Manifest",
+    "Pcen",
+    "Preprocessing",
+    "SpeechSpec",
+    "TensorSpec",
+    "check_labels",
+    "dump",
+    "dump_preprocessing",
+    "load",
+    "load_preprocessing",
+]
+
 FORMAT = 1
-TASKS = ("image-classification",)
+TASKS = ("image-classification", "keyword-spotting")
 DTYPES = ("float32", "int8", "uint8", "int16")
 RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
-FITS = ("stretch", "crop", "pad")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MEMBER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -31,36 +55,23 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class ImageSpec:
-    """How a picture of any size becomes the model's input.
+class DetectionSpec:
+    """How a stream's scores become detections.
 
-    The picture is brought upright (EXIF), converted to grey (`channels` 1) or RGB (3), fitted to `height` x `width`
-    (`stretch`: ignore the aspect ratio; `crop`: cover and cut the centre; `pad`: contain and fill with black),
-    resampled with an antialiased triangle filter, and normalised: `(pixel - mean) / std`, both in pixel units of
-    0 to 255, one number a channel.
+    The model sees `window_frames` frames at once. Scores are averaged over `smoothing_ms`; after a detection the same
+    label is deaf for `refractory_ms`.
     """
 
-    height: int
-    width: int
-    channels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    fit: str = "stretch"
+    window_frames: int
+    smoothing_ms: float
+    refractory_ms: float
 
     def __post_init__(self) -> None:
-        if self.channels not in (1, 3):
-            raise BundleError(f"an image has 1 or 3 channels, not {self.channels}")
-        if not (0 < self.height <= 4096 and 0 < self.width <= 4096):
-            raise BundleError(f"an image size of {self.height}x{self.width} is outside 1 to 4096 pixels")
-        if self.fit not in FITS:
-            raise BundleError(f"unknown fit {self.fit!r}; known: {', '.join(FITS)}")
-        if len(self.mean) != self.channels or len(self.std) != self.channels:
-            raise BundleError(f"mean and std need {self.channels} numbers, got {len(self.mean)} and {len(self.std)}")
-        # Within these bounds no step of the arithmetic in float32 overflows or divides by zero.
-        if not all(1e-6 <= s <= 1e6 for s in self.std):
-            raise BundleError(f"std must be between 1e-6 and 1e6, got {list(self.std)}")
-        if not all(abs(m) <= 1e6 for m in self.mean):
-            raise BundleError(f"mean must be between -1e6 and 1e6, got {list(self.mean)}")
+        if not 1 <= self.window_frames <= 100_000:
+            raise BundleError(f"a window of {self.window_frames} frames is outside 1 to 100000")
+        for name in ("smoothing_ms", "refractory_ms"):
+            if not 0 <= getattr(self, name) <= 60_000:
+                raise BundleError(f"{name} must be between 0 and 60000, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -91,10 +102,6 @@ class TensorSpec:
             raise BundleError(f"tensor {self.name!r} has the zero point {self.zero_point}, outside {self.dtype}")
 
 
-Preprocessing = Union[ImageSpec]
-PREPROCESSING: dict[str, type] = {"image": ImageSpec}
-
-
 @dataclass(frozen=True)
 class Manifest:
     """Everything a board must know to use `model.tflite` as it was trained, and to tell whether it still is that one.
@@ -115,6 +122,7 @@ class Manifest:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
+    detection: DetectionSpec | None = None
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -125,6 +133,11 @@ class Manifest:
             )
         if self.task not in TASKS:
             raise BundleError(f"unknown task {self.task!r}", "update edgepress-runtime on this board")
+        speech = self.task == "keyword-spotting"
+        if isinstance(self.preprocessing, SpeechSpec) != speech:
+            raise BundleError(f"the task {self.task} cannot go with the preprocessing of another one")
+        if (self.detection is not None) != speech:
+            raise BundleError(f"the task {self.task} {'lacks its' if speech else 'has no'} detection")
         if not self.inputs or not self.outputs:
             raise BundleError("a manifest needs at least one input and one output tensor")
         if not self.labels or len(set(self.labels)) != len(self.labels):
@@ -184,31 +197,19 @@ def load(data: bytes) -> Manifest:
             recipe=member(dict, raw, "recipe"),
             tools={k: of(str, v, f"tools.{k}") for k, v in member(dict, raw, "tools").items()},
             created=member(str, raw, "created"),
+            detection=None if raw["detection"] is None else _detection(raw["detection"]),
             format=FORMAT,
         )
     except (OverflowError, TypeError, ValueError) as error:
         raise BundleError(f"manifest.json holds an impossible value: {error}", "make the bundle again") from None
 
 
-def dump_preprocessing(spec: Preprocessing) -> dict[str, Any]:
-    """`spec` as plain JSON values, with the `kind` that tells which class it is."""
-    kind = next(k for k, cls in PREPROCESSING.items() if type(spec) is cls)
-    return {"kind": kind, **dataclasses.asdict(spec)}
-
-
-def load_preprocessing(value: dict[str, Any]) -> Preprocessing:
-    """What `dump_preprocessing` wrote. Raises BundleError with the key that is wrong."""
-    kind = value.get("kind")
-    if not isinstance(kind, str) or kind not in PREPROCESSING:
-        raise BundleError(f"unknown preprocessing {kind!r}", "update edgepress-runtime on this board")
-    raw = strict_json.fields({k: v for k, v in value.items() if k != "kind"}, ImageSpec, "preprocessing")
-    return ImageSpec(
-        height=of(int, raw["height"], "preprocessing.height"),
-        width=of(int, raw["width"], "preprocessing.width"),
-        channels=of(int, raw["channels"], "preprocessing.channels"),
-        mean=tuple(number(v, "preprocessing.mean") for v in member(list, raw, "mean")),
-        std=tuple(number(v, "preprocessing.std") for v in member(list, raw, "std")),
-        fit=of(str, raw["fit"], "preprocessing.fit"),
+def _detection(value: Any) -> DetectionSpec:
+    raw = strict_json.fields(of(dict, value, "detection"), DetectionSpec, "detection")
+    return DetectionSpec(
+        window_frames=of(int, raw["window_frames"], "detection.window_frames"),
+        smoothing_ms=number(raw["smoothing_ms"], "detection.smoothing_ms"),
+        refractory_ms=number(raw["refractory_ms"], "detection.refractory_ms"),
     )
 
 

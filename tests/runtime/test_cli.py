@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from tests.runtime import streams
 
 from edgepress_runtime.bundle import open_bundle
 from edgepress_runtime.classify import Classifier
@@ -152,8 +153,82 @@ def test_bench(device, make_bundle):
     assert (value["energy_mj"], value["power_source"], value["threads"]) == (None, None, 1)
     assert {"cpu", "cores", "governor", "temperature_c", "python", "kernel", "board"} <= value["machine"].keys()
     assert {"date", "load_1min_before", "load_1min_after"} <= value["machine"].keys()
-    assert done.stderr == ""
-    assert "overhead" in device("bench", "pets.edge", "--runs", "5").stdout
+    assert all("of 20 runs" in line for line in done.stderr.splitlines())  # progress, where the machine is slow
+    assert value["cpu_s_per_audio_s"] is None
+    told = device("bench", "pets.edge", "--runs", "5").stdout
+    assert "overhead" in told and "sound" not in told
+
+
+# ---- keyword models
+
+
+@pytest.fixture
+def house(tmp_path):
+    """`house.edge`, which hears a low tone as "computer" and a high one as "lights on"."""
+    return streams.write_stream(tmp_path / "house.edge", model=streams.beep_stream("int8"))
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    quiet = streams.hiss(3)
+    both = quiet.copy()
+    both[16000:22400] += streams.tone(1100, 0.4)
+    both[32000:38400] += streams.tone(4700, 0.4)
+    for name, samples in (("both.wav", both), ("quiet.wav", quiet)):
+        streams.write_wav(folder / name, samples)
+    (folder / "broken.wav").write_bytes(b"RIFF")
+    (folder / "notes.txt").write_text("not a recording")
+    return folder
+
+
+def test_a_keyword_model_is_installed_tested_and_rolled_back(device, house, tmp_path):
+    streams.write_stream(tmp_path / "second.edge")
+    assert json.loads(device("install", house, "--json").stdout)["selftest"] == {"cases": 6, "exact": 6}
+    assert device("install", "second.edge").returncode == 0
+    assert device("selftest").stdout == "house: 6 of 6 golden cases exact\n"
+    assert "rolled back to" in device("rollback").stdout
+
+
+def test_run_prints_what_was_heard_in_each_file(device, house, recordings):
+    done = device("run", house, "recordings")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert [row[:2] for row in rows] == [
+        ["recordings/both.wav", "computer"],
+        ["recordings/both.wav", "lights on"],
+        ["recordings/quiet.wav", "-"],
+    ]
+    assert all(0.6 <= float(row[2]) <= 1 and row[3].endswith(" s") for row in rows[:2])
+    assert done.stderr.startswith("skipped recordings/broken.wav: broken.wav ")
+    value = json.loads(device("run", house, "recordings", "--json").stdout)
+    both, silent = value["results"]
+    assert [d["label"] for d in both["detections"]] == ["computer", "lights on"]
+    assert 1 < both["detections"][0]["end_s"] < 1.5 and both["detections"][0].keys() == {
+        "label", "score", "start_s", "end_s",
+    }  # fmt: skip
+    assert (silent["detections"], silent["seconds"]) == ([], 3.0)
+    assert [row["file"] for row in value["skipped"]] == ["recordings/broken.wav"]
+
+
+def test_run_of_files_that_are_no_recordings(device, house, recordings):
+    done = device("run", house, "recordings/notes.txt")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "skipped recordings/notes.txt: notes.txt" in done.stderr
+    assert "error: no recording could be heard\ntip: give recording files, or folders that hold some" in done.stderr
+
+
+def test_bench_of_a_keyword_model(device, house):
+    done = device("bench", house, "--runs", "20", "--threads", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    assert value["latency_ms"]["n"] == len(value["samples_ms"]) == 20
+    assert 0 < value["cpu_s_per_audio_s"] < 1
+    assert value["overhead_ratio"] > 0 and value["first_ms"] > 0
+    by_default = device("bench", house, "--runs", "5").stdout
+    assert "sound    0.0" in by_default
+    assert by_default.splitlines()[0].endswith("threads 1")  # a step is too short to be shared
 
 
 @pytest.mark.parametrize(
@@ -205,7 +280,7 @@ def test_bench(device, make_bundle):
             1,
             ("skipped nothing.png: nothing.png does not exist", "tip: give picture files"),
         ),
-        ("run pets.edge", 2, ("error: no pictures were given; for example: edgepress-device run",)),
+        ("run pets.edge", 2, ("error: no files were given; for example: edgepress-device run",)),
         ("run dgos a.png", 1, ("error: no model named 'dgos' is installed",)),
         ("", 2, ("the following arguments are required: COMMAND",)),
         ("fly", 2, ("invalid choice: 'fly'",)),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepress_runtime import manifest
 from edgepress_runtime.errors import BundleError
-from edgepress_runtime.manifest import ImageSpec, Manifest, TensorSpec
+from edgepress_runtime.manifest import DetectionSpec, ImageSpec, Manifest, Pcen, SpeechSpec, TensorSpec
 
 FINE = Manifest(
     name="pets",
@@ -22,6 +23,18 @@ FINE = Manifest(
     members={"model.tflite": "0" * 64},
     thresholds={"reject": 0.5},
     metrics={"top1": {"value": 0.9, "n": 100}},
+)
+
+HEARD = Manifest(
+    name="computer",
+    task="keyword-spotting",
+    inputs=(TensorSpec("in", (1, 2, 40, 1), "int8", 0.5, -128), TensorSpec("state", (1, 4, 8), "int8", 0.5, 3)),
+    outputs=(TensorSpec("out", (1, 2), "int8", 1 / 256, -128), TensorSpec("next", (1, 4, 8), "int8", 0.5, 3)),
+    preprocessing=SpeechSpec("log-mel", pcen=Pcen(0.04, 0.98, 2.0, 0.5)),
+    labels=("computer", "unknown"),
+    members={"model.tflite": "0" * 64},
+    thresholds={"computer": 0.8},
+    detection=DetectionSpec(window_frames=75, smoothing_ms=200.0, refractory_ms=1000.0),
 )
 
 texts = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1, max_size=20)
@@ -48,15 +61,46 @@ def test_what_is_written_is_read_back(labels, scale, zero, mean, metrics):
     assert manifest.load(manifest.dump(spec)) == spec
 
 
-def changed(path: str, value: object) -> bytes:
-    """The fine manifest as JSON with one key set; `path` is dotted."""
-    whole = json.loads(manifest.dump(FINE))
-    at = whole
+@given(
+    st.sampled_from(["log-mel", "mfcc"]),
+    st.integers(4_000, 48_000),
+    st.integers(1, 256),
+    st.floats(0, 1000),
+    st.one_of(
+        st.none(),
+        st.builds(Pcen, st.floats(1e-4, 1), st.floats(0, 1), st.floats(1e-3, 1e3), st.floats(0.01, 1)),
+    ),
+    st.one_of(st.integers(-5, 5), st.floats(-1e6, 1e6)),
+    st.builds(DetectionSpec, st.integers(1, 1000), st.floats(0, 60_000), st.floats(0, 60_000)),
+)
+@settings(max_examples=50)
+def test_what_is_written_of_sound_is_read_back(front_end, rate_hz, bands, low_hz, pcen, mean, detection):
+    spec = SpeechSpec(
+        front_end,
+        rate_hz,
+        bands=bands,
+        low_hz=low_hz,
+        high_hz=rate_hz / 2,
+        coefficients=bands if front_end == "mfcc" else 0,
+        pcen=pcen if front_end == "log-mel" else None,
+        mean=mean,
+    )
+    whole = replace(HEARD, preprocessing=spec, detection=detection)
+    assert manifest.load(manifest.dump(whole)) == whole
+    assert spec.features == bands
+    kept = manifest.dump_preprocessing(spec)
+    assert manifest.load_preprocessing(json.loads(json.dumps(kept))) == spec
+    assert kept["kind"] == "speech" and set(kept) == {"kind", *asdict(spec)}
+
+
+def changed(path: str, value: object, whole: Manifest = FINE) -> bytes:
+    """The manifest as JSON with one key set; `path` is dotted."""
+    at = full = json.loads(manifest.dump(whole))
     *folders, last = path.split(".")
     for folder in folders:
         at = at[int(folder)] if isinstance(at, list) else at[folder]
     at[last] = value
-    return json.dumps(whole).encode()
+    return json.dumps(full).encode()
 
 
 @pytest.mark.parametrize(
@@ -105,11 +149,92 @@ def changed(path: str, value: object) -> bytes:
         ("members", {"a": "xyz"}, "the checksum of 'a' is not a SHA-256 in hex"),
         ("thresholds", {"reject": "high"}, "thresholds.reject should be a finite number, not 'high'"),
         ("created", None, "created should be str, not NoneType"),
+        ("task", "keyword-spotting", "the task keyword-spotting cannot go with the preprocessing of another one"),
+        (
+            "detection",
+            {"window_frames": 1, "smoothing_ms": 0, "refractory_ms": 0},
+            "the task image-classification has no detection",
+        ),
+        ("detection", [], "detection should be dict, not list"),
+        ("detection", {}, "detection lacks the key 'refractory_ms'"),
     ],
 )
 def test_wrong_values_are_named(path, value, sentence):
     with pytest.raises(BundleError) as caught:
         manifest.load(changed(path, value))
+    assert caught.value.what == sentence
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        ("detection", None, "the task keyword-spotting lacks its detection"),
+        (
+            "task",
+            "image-classification",
+            "the task image-classification cannot go with the preprocessing of another one",
+        ),
+        ("detection.extra", 1, "detection has the unknown key 'extra'"),
+        ("detection.window_frames", 1.5, "detection.window_frames should be int, not float"),
+        ("detection.window_frames", 0, "a window of 0 frames is outside 1 to 100000"),
+        ("detection.smoothing_ms", -1, "smoothing_ms must be between 0 and 60000, got -1.0"),
+        ("detection.smoothing_ms", "1", "detection.smoothing_ms should be a finite number, not '1'"),
+        ("detection.refractory_ms", 60_001, "refractory_ms must be between 0 and 60000, got 60001.0"),
+        ("detection.refractory_ms", True, "detection.refractory_ms should be a finite number, not True"),
+        ("preprocessing.gain", 1, "preprocessing has the unknown key 'gain'"),
+        ("preprocessing.kind", "image", "preprocessing lacks the key 'channels'"),
+        ("preprocessing.front_end", "lpc", "unknown front end 'lpc'; known: log-mel, mfcc, micro"),
+        ("preprocessing.front_end", None, "preprocessing.front_end should be str, not NoneType"),
+        ("preprocessing.rate_hz", 16_000.0, "preprocessing.rate_hz should be int, not float"),
+        ("preprocessing.rate_hz", 3_999, "a front end's rate must be between 4000 and 48000 Hz, got 3999"),
+        ("preprocessing.rate_hz", True, "preprocessing.rate_hz should be int, not bool"),
+        ("preprocessing.window", 15, "frames of 15 samples every 320 are outside 16 to 16384 and 1 to 16384"),
+        (
+            "preprocessing.window",
+            1 << 40,
+            f"frames of {1 << 40} samples every 320 are outside 16 to 16384 and 1 to 16384",
+        ),
+        ("preprocessing.hop", 0, "frames of 480 samples every 0 are outside 16 to 16384 and 1 to 16384"),
+        ("preprocessing.bands", 257, "a front end has 1 to 256 bands, not 257"),
+        ("preprocessing.low_hz", -1, "bands from -1.0 to 7600.0 Hz do not lie within 0 to 8000.0 Hz"),
+        ("preprocessing.low_hz", 7600, "bands from 7600.0 to 7600.0 Hz do not lie within 0 to 8000.0 Hz"),
+        ("preprocessing.high_hz", 8000.5, "bands from 60.0 to 8000.5 Hz do not lie within 0 to 8000.0 Hz"),
+        ("preprocessing.coefficients", 10, "log-mel has no coefficients, but 10 are asked for"),
+        ("preprocessing.std", 0, "mean must be within 1e6 and std 1e-6 to 1e6, got 0.0 and 0.0"),
+        ("preprocessing.mean", 2e6, "mean must be within 1e6 and std 1e-6 to 1e6, got 2000000.0 and 1.0"),
+        ("preprocessing.pcen", 1, "preprocessing.pcen should be dict, not int"),
+        ("preprocessing.pcen", {}, "preprocessing.pcen lacks the key 'bias'"),
+        ("preprocessing.pcen.eps", 1, "preprocessing.pcen has the unknown key 'eps'"),
+        ("preprocessing.pcen.gain", "1", "preprocessing.pcen.gain should be a finite number, not '1'"),
+        ("preprocessing.pcen.smoothing", 0, "PCEN's smoothing must be between 0.0001 and 1.0, got 0.0"),
+        ("preprocessing.pcen.gain", 1.1, "PCEN's gain must be between 0.0 and 1.0, got 1.1"),
+        ("preprocessing.pcen.bias", 0, "PCEN's bias must be between 0.001 and 1000.0, got 0.0"),
+        ("preprocessing.pcen.power", 2, "PCEN's power must be between 0.01 and 1.0, got 2.0"),
+    ],
+)
+def test_wrong_values_of_sound_are_named(path, value, sentence):
+    with pytest.raises(BundleError) as caught:
+        manifest.load(changed(path, value, HEARD))
+    assert caught.value.what == sentence
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"front_end": "mfcc"}, "mfcc keeps 1 to 40 coefficients, not 0"),
+        ({"front_end": "mfcc", "coefficients": 41}, "mfcc keeps 1 to 40 coefficients, not 41"),
+        ({"front_end": "mfcc", "coefficients": 10, "pcen": Pcen(0.1, 1, 1, 1)}, "mfcc cannot be combined with PCEN"),
+        ({"front_end": "micro"}, "the micro front end has 40 bands of 30 ms every 10 ms at 16 kHz, and nothing else"),
+        ({"front_end": "micro", "hop": 160, "pcen": Pcen(0.1, 1, 1, 1)}, "micro cannot be combined with PCEN"),
+        (
+            {"front_end": "log-mel", "std": float("nan")},
+            "mean must be within 1e6 and std 1e-6 to 1e6, got 0.0 and nan",
+        ),
+    ],
+)
+def test_front_ends_that_do_not_exist(given, sentence):
+    with pytest.raises(BundleError) as caught:
+        SpeechSpec(**given)
     assert caught.value.what == sentence
 
 
@@ -135,18 +260,20 @@ def test_text_that_is_not_strict_json(data):
 
 
 def test_a_missing_key_is_named():
-    whole = json.loads(manifest.dump(FINE))
-    for key in whole:
-        if key == "format":
-            continue
-        rest = {k: v for k, v in whole.items() if k != key}
-        with pytest.raises(BundleError, match=f"manifest.json lacks the key '{key}'"):
-            manifest.load(json.dumps(rest).encode())
+    for whole in (json.loads(manifest.dump(FINE)), json.loads(manifest.dump(HEARD))):
+        for key in whole:
+            if key == "format":
+                continue
+            rest = {k: v for k, v in whole.items() if k != key}
+            with pytest.raises(BundleError, match=f"manifest.json lacks the key '{key}'"):
+                manifest.load(json.dumps(rest).encode())
+        for key in whole["preprocessing"]:
+            rest = {k: v for k, v in whole["preprocessing"].items() if k != key}
+            with pytest.raises(BundleError, match=f"preprocessing lacks the key '{key}'|unknown preprocessing None"):
+                manifest.load(json.dumps({**whole, "preprocessing": rest}).encode())
 
 
 def test_what_json_does_not_know_is_refused_when_written():
-    from dataclasses import replace
-
     for value in (float("nan"), object()):
         with pytest.raises(BundleError, match="something that JSON does not know"):
             manifest.dump(replace(FINE, metrics={"top1": value}))

@@ -17,7 +17,8 @@ import edgepress_runtime
 
 PACKAGE = Path(edgepress_runtime.__file__).parent
 MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if p.stem not in ("__init__", "__main__"))
-FORBIDDEN = ("tensorflow", "scipy", "cv2", "PIL", "sklearn", "pandas", "tf_keras", "keras")
+FORBIDDEN = ("tensorflow", "scipy", "cv2", "PIL", "sklearn", "pandas", "tf_keras", "keras", "soundfile")
+ON_DEMAND = {"image.py": "PIL", "audio.py": "soundfile", "features.py": "pymicro_features"}
 STANDARD = set(getattr(sys, "stdlib_module_names", ()))
 
 
@@ -55,11 +56,11 @@ def imports_of(path: Path):
 
 
 @pytest.mark.skipif(not STANDARD, reason="Python 3.9 does not list its own modules")
-def test_only_numpy_at_the_core_and_pillow_on_demand():
+def test_only_numpy_at_the_core_and_the_extras_on_demand():
     for path in PACKAGE.glob("*.py"):
         for name, inside in imports_of(path):
             allowed = name in STANDARD or name in ("edgepress_runtime", "numpy", "__future__")
-            assert allowed or (name == "PIL" and path.name == "image.py" and inside), f"{path.name} imports {name}"
+            assert allowed or (ON_DEMAND.get(path.name) == name and inside), f"{path.name} imports {name}"
 
 
 def test_one_file_names_the_engine():
@@ -100,7 +101,7 @@ def test_the_wheel_asks_for_an_engine_and_numpy_only(wheel):
     required = {re.split(r"[ <>=;\[]", r)[0] for r in metadata.get_all("Requires-Dist") if "extra ==" not in r}
     assert required == {"numpy", "ai-edge-litert", "tflite-runtime"}
     assert set(metadata["Requires-Python"].split(",")) == {">=3.9", "<3.14"}
-    assert set(metadata.get_all("Provides-Extra")) == {"image", "sign"}
+    assert set(metadata.get_all("Provides-Extra")) == {"image", "audio", "micro", "sign"}
     assert "edgepress-device = edgepress_runtime.cli:main" in commands
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
+from tests.runtime import streams
 
 from edgepress_runtime.bundle import open_bundle
 from edgepress_runtime.engine import open_engine
@@ -84,4 +87,41 @@ def test_a_manifest_that_describes_another_model(build, tmp_path):
     path = tmp_path / "x.edge"
     path.write_bytes(build.zipped(build.members_of("int8", inputs=inputs, outputs=outputs)))
     with pytest.raises(EdgepressError, match="the manifest says int8"):
+        result_of(path)
+
+
+# ---- streaming models: the cases are steps of one stream
+
+
+@pytest.mark.parametrize("kind", streams.KINDS)
+def test_the_cases_of_a_stream_follow_each_other(tmp_path, kind):
+    result = result_of(streams.write_stream(tmp_path / "x.edge", kind))
+    assert (result.cases, result.exact) == (6, 6)
+
+
+def test_a_state_that_is_lost_between_the_cases_is_seen(tmp_path, monkeypatch):
+    """Golden outputs made with states that never leave zero are those of another stream."""
+    path = streams.write_stream(tmp_path / "x.edge")
+    model = streams.random_stream()
+    given = np.load(io.BytesIO(open_bundle(path).members["golden.npz"]))["inputs"]
+    forgetful = np.concatenate([streams.bare_stream(model, one[np.newaxis]) for one in given])
+    assert not np.array_equal(forgetful, streams.bare_stream(model, given))
+    monkeypatch.setattr(streams, "bare_stream", lambda model, chunks: forgetful)
+    result = result_of(streams.write_stream(tmp_path / "y.edge"))
+    assert result.exact < result.cases
+    assert forgetful[0].tobytes() == open_bundle(path).golden().outputs[0].tobytes()
+
+
+def test_states_that_do_not_come_back_are_refused(tmp_path, monkeypatch):
+    """A model with two inputs of which the second is no state."""
+    net = streams._Builder("float32")
+    given = net.value((1, streams.STEP_FRAMES, streams.FEATURES, 1), "features")
+    other = net.value((1, 3, streams.FEATURES, 1), "other")
+    joined = net.join(other, given, (1, 3 + streams.STEP_FRAMES, streams.FEATURES, 1))
+    weights = np.zeros((3, 5 * streams.FEATURES))
+    scores = net.softmax(net.dense(joined, weights, np.zeros(3), "logits"), 3)
+    net.graph.inputs, net.graph.outputs = [given, other], [scores, joined]
+    monkeypatch.setattr(streams, "bare_stream", lambda model, chunks: np.zeros((len(chunks), 3), np.float32))
+    path = streams.write_stream(tmp_path / "x.edge", "float32", model=net.finish())
+    with pytest.raises(EdgepressError, match=r"state 1 goes in as float32 .* and comes out as"):
         result_of(path)
