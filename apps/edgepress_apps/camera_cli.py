@@ -21,7 +21,7 @@ def watch(args: argparse.Namespace) -> None:
     """Classify every frame of the source and print one line for each. Raises EdgepressError."""
     from edgepress_apps.cameras import open_source
     from edgepress_apps.classifier import label_frames
-    from edgepress_runtime.classify import Classifier
+    from edgepress_runtime.classify import Classifier, image_of
     from edgepress_runtime.engine import open_engine
     from edgepress_runtime.store import open_target
 
@@ -29,7 +29,7 @@ def watch(args: argparse.Namespace) -> None:
     seen = 0
     with open_engine(bundle.model_source, threads=args.threads, verbose=args.debug) as engine:
         classifier = Classifier(engine, bundle.manifest)
-        with open_source(args.source, bundle.manifest.preprocessing, lost=_complain_of_loss) as frames:
+        with open_source(args.source, image_of(bundle.manifest), lost=_complain_of_loss) as frames:
             for labelled in label_frames(frames, classifier, top=args.top):
                 print(json_line(as_json(labelled)) if args.json else line(labelled), flush=True)
                 seen += 1

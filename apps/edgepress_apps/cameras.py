@@ -10,8 +10,9 @@ from typing import Any, Callable
 
 import numpy as np
 
-from edgepress_runtime import image, pictures
+from edgepress_runtime import image
 from edgepress_runtime.errors import EdgepressError
+from edgepress_runtime.files import find
 from edgepress_runtime.manifest import ImageSpec
 
 Lost = Callable[[str, str], None]  # what was lost (a file's path), and why
@@ -51,7 +52,7 @@ class Pictures:
     def __enter__(self) -> Iterator[Frame]:
         if not self._where.exists():
             raise EdgepressError(f"{self._where} does not exist", "give a picture, or a folder of pictures")
-        files = pictures.find([self._where])
+        files = find([self._where], image.SUFFIXES)
         if not files:
             raise EdgepressError(f"{self._where} holds no pictures", f"known endings: {' '.join(image.SUFFIXES)}")
         self._open = True

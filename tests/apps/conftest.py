@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from PIL import Image
+from tests.apps.pulse import Pulse
 
 from edgepress_convert import bundle
 from edgepress_runtime.manifest import ImageSpec
@@ -97,6 +100,23 @@ def album(tmp_path: Path) -> Path:
     (folder / "note.txt").write_text("not a picture", encoding="utf-8")
     (folder / "night" / "4-midnight.png").write_bytes(picture(0))
     return folder
+
+
+@pytest.fixture
+def pulse(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
+    """A sound server without a sound card, to which this process and its children go for their microphone."""
+    for program in ("pulseaudio", "pactl", "paplay"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed (apt install pulseaudio pulseaudio-utils libportaudio2)")
+    # Not here, where it would count the devices once and for all, before there is a server.
+    if subprocess.run([sys.executable, "-c", "import sounddevice"], capture_output=True, check=False).returncode:
+        pytest.skip("sounddevice does not load (pip install sounddevice; apt install libportaudio2)")
+    server = Pulse(tmp_path_factory.mktemp("pulse"))
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture
