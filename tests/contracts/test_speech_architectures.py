@@ -8,19 +8,24 @@ from importlib import import_module
 import numpy as np
 import pytest
 
+from edgepress_runtime.engine import open_engine
 from edgepress_runtime.errors import EdgepressError
 from edgepress_train import models
 from edgepress_train.keras2 import keras
+from edgepress_train.models import speech_embedding
+from edgepress_train.models.init import initialise
 
 # name -> (spec, frames, features)
 SMALL = {
     "ds-tcn": ("ds-tcn:width=8:kernels=3-5:expand=2", 24, 12),
     "ds-cnn": ("ds-cnn:width=8:blocks=2:residual=true", 30, 10),
     "bc-resnet": ("bc-resnet:scale=0.5:reach=0.125", 49, 20),
+    "speech-embedding": ("speech-embedding:head=8", 116, 32),
 }
 PLAIN = {
     "Activation", "Add", "AveragePooling2D", "BatchNormalization", "Conv2D", "Cropping2D", "DepthwiseConv2D", "Dropout",
-    "Flatten", "InputLayer", "ReLU", "Reshape", "Softmax", "SpatialDropout2D", "ZeroPadding2D",
+    "Flatten", "InputLayer", "LeakyReLU", "MaxPooling2D", "ReLU", "Reshape", "Softmax", "SpatialDropout2D",
+    "TFOpLambda", "ZeroPadding2D",
 }  # fmt: skip
 
 
@@ -95,6 +100,21 @@ def test_bc_resnet_has_the_published_size():
         model = models.build(f"bc-resnet:scale={scale}", (151, 40, 1), 12, archs=models.SPEECH_ARCHS)
         trained = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
         assert abs(trained / published - 1) < 0.15, trained
+
+
+def test_the_speech_embedding_has_the_published_weights_and_answers():
+    """332,616 weights in twenty convolutions; one 76-frame window through the published file gives the same numbers."""
+    pytest.importorskip("pyopen_wakeword")
+    keras.utils.set_random_seed(0)
+    model = models.build("speech-embedding", (140, 32, 1), 2, archs=models.SPEECH_ARCHS)
+    before = model.get_layer("embedding_0").get_weights()[0].copy()
+    assert initialise(model, "speech-embedding") == 20
+    assert not np.array_equal(before, model.get_layer("embedding_0").get_weights()[0])
+    x = np.random.default_rng(0).normal(5, 1.5, (1, 140, 32, 1)).astype(np.float32)
+    found = keras.Model(model.input, model.get_layer("embedding_19").output)(x).numpy()
+    with open_engine(speech_embedding.checkpoint(), threads=1) as engine:
+        published = [engine.run(x[:, start : start + 76])[0].reshape(96) for start in range(0, 65, 8)]
+    assert np.allclose(found[0, :, 0] * 20, published, atol=1e-3)
 
 
 def test_ds_cnn_has_the_published_size():

@@ -84,13 +84,16 @@ class TrainConfig:
 class SpeechConfig:
     """Everything that shapes the training of a keyword spotter; the same configuration and data give the same run.
 
-    Either `data` names recordings or `words` the keywords to be synthesized, with commas between. `arch`, `sound` and
+    `data` names recordings, `words` keywords to be synthesized, with commas between; with both, the synthetic speech is
+    added to the recordings that are trained on. `arch`, `sound` and
     `augment` are one-line specs: the net, what is done to each of the `copies` of a clip's sound, and what is done to
     features anew in every epoch. `front_end` is `log-mel`, `pcen` (log-mel with PCEN), `mfcc` or `micro`, with frames
-    of `frame_ms` every `hop_ms`; `coefficients` are the MFCCs kept. The net sees `window_s` seconds at once. `clips`
+    of `frame_ms` every `hop_ms`; `coefficients` are the MFCCs kept. `normalize` is `data` (mean and deviation of the
+    training features), `raw` (none) or `log10` (the decimal logarithm of the energy, plus 2, which is what
+    `speech-embedding` was taught with). The net sees `window_s` seconds at once. `clips`
     is how many are synthesized of each word, `voices` which engines may speak (all that are there when empty),
-    `background` folders of sound without any of the words, with commas between. `speaker` is a regular expression
-    whose group finds the speaker in a file's name. The rest is as in `TrainConfig`.
+    `background` folders of sound without any of the words, and `noise` of noises to mix in, with commas between.
+    `speaker` is a regular expression whose group finds the speaker in a file's name. The rest is as in `TrainConfig`.
     """
 
     out: Path
@@ -103,13 +106,20 @@ class SpeechConfig:
     frame_ms: float = 30.0
     hop_ms: float = 20.0
     bands: int = 40
+    low_hz: float = 60.0
+    high_hz: float = 7600.0
     coefficients: int = 10
+    normalize: str = "data"
     window_s: float = 1.3
     clips: int = 1_000
     voices: str = ""
     copies: int = 6
     background: str = ""
-    sound: str = "room:0.6, noise:0.8, gain:12, speed:0.1, bandlimit:0.3"
+    noise: str = ""
+    sound: str = (
+        "speed:0.08, tempo:0.15, formant:0.12, equalizer:6, overdrive:3..12:share=0.05, room:0.7, noise:0..30, "
+        "highpass:50..300:share=0.3, lowpass:3..7.5:share=0.3, telephone:0.03, codec:0.08, gain:-24..6"
+    )
     augment: str = "stretch:0.2, bands:0.12, equalize:0.4, mask-time:8, mask-bands:5"
     speaker: str = ""
     epochs: int = 40
@@ -130,10 +140,8 @@ class SpeechConfig:
 
     def __post_init__(self) -> None:
         _check_bounds(self)
-        if bool(self.data.strip()) == bool(self.words.strip()):
-            raise EdgepressError(
-                "a spotter learns from either recordings or words", "give --data DIR, or --words WORDS"
-            )
+        if not self.data.strip() and not self.words.strip():
+            raise EdgepressError("a spotter learns from recordings or from words", "give --data DIR, or --words WORDS")
 
 
 def as_json(config: TrainConfig | SpeechConfig) -> dict[str, Any]:
@@ -215,12 +223,90 @@ RECIPES: dict[str, Mapping[str, Any]] = {
 }
 
 
+# The features that Google's speech embedding was trained on.
+_EMBEDDED: Mapping[str, Any] = {
+    "front_end": "log-mel",
+    "frame_ms": 25.0,
+    "hop_ms": 10.0,
+    "bands": 32,
+    "low_hz": 60.0,
+    "high_hz": 3800.0,
+    "normalize": "log10",
+}
+
+# Words from nothing but themselves: the head of a net that heard millions of people, trained on synthetic speech. The
+# whole net, trained like that, forgets people for synthesizers; `wake-word-tune` moves it a little afterwards.
+_WAKE_WORD: Mapping[str, Any] = {
+    "arch": "speech-embedding",
+    "init": "speech-embedding",
+    **_EMBEDDED,
+    "window_s": 1.43,
+    "epochs": 12,
+    "lr": 1e-3,
+}
+
+# Complete recipes for known jobs of speech; what each reached stands in benchmarks/README.md.
+SPEECH_RECIPES: dict[str, Mapping[str, Any]] = {
+    "wake-word": _WAKE_WORD,
+    # with --init RUN of the one above
+    "wake-word-tune": {**_WAKE_WORD, "arch": "speech-embedding:frozen=false", "init": "", "epochs": 4, "lr": 5e-5},
+    "wake-word-demo": {**_WAKE_WORD, "clips": 120},
+    # A few words of one's own, from recordings: a small net, and beside it MLPerf Tiny's, trained the same way.
+    "keywords": {"arch": "ds-tcn", "epochs": 40, "copies": 6},
+    "keywords-ds-cnn": {"arch": "ds-cnn", "front_end": "mfcc", "epochs": 40, "copies": 6},
+    # Spoken digits, with or without --words: half a second each, no background.
+    "digits": {"arch": "ds-tcn:kernels=3-5-7-9", "window_s": 1.0, "epochs": 40, "copies": 6, "val_fraction": 0.1},
+    # The twelve classes of Speech Commands with BC-ResNet (Kim et al. 2021, arXiv:2106.04140, section 4): 40 bands,
+    # frames of 30 ms every 10 ms, 200 epochs in batches of 100, SGD at 0.1 with five epochs of warm-up and weight decay
+    # 1e-3. The window is longer than their second, since nothing is padded along time.
+    "speech-commands": {
+        "data": "speech-commands",
+        "arch": "bc-resnet:scale=1",
+        "hop_ms": 10.0,
+        "window_s": 1.5,
+        "copies": 4,
+        "epochs": 200,
+        "batch": 100,
+        "optimizer": "sgd",
+        "lr": 0.1,
+        "warmup_epochs": 5.0,
+        "weight_decay": 1e-3,
+        "ema": 0.0,
+    },
+    # MLPerf Tiny's keyword net on the same task, with its ten MFCCs of 30 ms every 20 ms.
+    "mlperf-tiny-ds-cnn": {
+        "data": "speech-commands",
+        "arch": "ds-cnn",
+        "front_end": "mfcc",
+        "coefficients": 10,
+        "window_s": 1.0,
+        "copies": 4,
+        "epochs": 36,
+        "batch": 100,
+        "optimizer": "adam",
+        "lr": 5e-4,
+        "weight_decay": 0.0,
+        "ema": 0.0,
+        "augment": "none",
+    },
+}
+
+
 def from_recipe(name: str, **overrides: Any) -> TrainConfig:
-    """The configuration of recipe `name` with `overrides` laid over it. Raises EdgepressError for an unknown name."""
-    if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, 1)
-        raise EdgepressError(
-            f"unknown recipe {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
-            f"known recipes: {', '.join(sorted(RECIPES))}",
-        )
-    return dataclasses.replace(TrainConfig(**{"data": "", "out": Path(), **RECIPES[name]}), **overrides)
+    """The image recipe `name` with `overrides` laid over it. Raises EdgepressError for an unknown name."""
+    return dataclasses.replace(TrainConfig(**{"data": "", "out": Path(), **_recipe(name, RECIPES)}), **overrides)
+
+
+def speech_from_recipe(name: str, **overrides: Any) -> SpeechConfig:
+    """The speech recipe `name` with `overrides` laid over it. Raises EdgepressError for an unknown name."""
+    return SpeechConfig(**{"out": Path(), **_recipe(name, SPEECH_RECIPES), **overrides})
+
+
+def _recipe(name: str, table: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(name, table, 1)
+    raise EdgepressError(
+        f"unknown recipe {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+        f"known recipes: {', '.join(sorted(table))}",
+    )

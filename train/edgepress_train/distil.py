@@ -66,6 +66,8 @@ def teacher_of(sources: Sequence[str], labels: tuple[str, ...], spec: ImageSpec)
                 f"the teacher {source} knows {', '.join(trained.labels)}, the data has {', '.join(labels)}",
                 "train the teacher on the same classes",
             )
+        if not isinstance(trained.preprocessing, ImageSpec):
+            raise EdgepressError(f"the teacher {source} is no image classifier", "give a RUN of train image")
         model = run.load_model(trained)
         model.trainable = False
         members.append((model, trained.preprocessing))

@@ -146,6 +146,28 @@ def _json(value: Mapping[str, Any] | Sequence[Any]) -> bytes:
     return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
+def finished(path: Path, config: Mapping[str, Any]) -> Run | None:
+    """The finished run in `path`, if it had this configuration, these versions, and its data are still the same."""
+    from edgepress_train.data import sources
+    from edgepress_train.data.dataset import DataError
+
+    try:
+        found = load(path)
+        if found.task == "image-classification":
+            sources.reopen(found.data)
+    except (RunError, DataError):
+        return None
+    return found if found.config == config and found.versions == versions() else None
+
+
+def begun_with(path: Path) -> Any:
+    """The configuration that a training in `path` was begun with, None when there is none that can be read."""
+    try:
+        return json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
 def load_model(run: Run) -> keras.Model:
     """The run's trained Keras model."""
     from edgepress_train.keras2 import keras

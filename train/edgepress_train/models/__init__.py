@@ -26,6 +26,7 @@ SPEECH_ARCHS: dict[str, tuple[str, str]] = {
     "ds-tcn": ("edgepress_train.models.ds_tcn", "ds_tcn"),
     "ds-cnn": ("edgepress_train.models.ds_cnn", "ds_cnn_speech"),
     "bc-resnet": ("edgepress_train.models.bc_resnet", "bc_resnet"),
+    "speech-embedding": ("edgepress_train.models.speech_embedding", "speech_embedding"),
 }
 
 

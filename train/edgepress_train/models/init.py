@@ -8,11 +8,12 @@ from pathlib import Path
 from edgepress_runtime.errors import EdgepressError
 from edgepress_train import run
 from edgepress_train.keras2 import keras
-from edgepress_train.models import efficientnet_lite
+from edgepress_train.models import efficientnet_lite, speech_embedding
 
 # name -> function that puts the published weights into a model of that family and counts the layers it filled
 CHECKPOINTS: dict[str, Callable[[keras.Model], int]] = {
     "efficientnet-lite0": efficientnet_lite.load_imagenet,
+    "speech-embedding": speech_embedding.load_published,
 }
 
 

@@ -1,0 +1,1 @@
+"""Speech without recordings: engines that speak, the voices they have, and clips made of them."""
