@@ -22,12 +22,13 @@ from edgepress_runtime import bundle as runtime_bundle
 from edgepress_runtime import disk, manifest
 from edgepress_runtime.engine import open_engine
 from edgepress_runtime.errors import BundleError, EdgepressError
-from edgepress_runtime.manifest import ImageSpec, Manifest
+from edgepress_runtime.manifest import DetectionSpec, ImageSpec, Manifest, Preprocessing, SpeechSpec, TensorSpec
 from edgepress_runtime.selftest import self_test
 
 SUFFIX = ".edge"
 ALIGNMENT = 64  # bytes; model.tflite starts at a multiple, so that an engine can map it where it lies
 GOLDEN_CASES = 8
+KERNELS = ((1, True), (3, True), (1, False))  # threads and XNNPACK of the kernels that golden cases hold for
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 _ALIGN_ID = 0xD935  # the extra field that Android's zipalign uses for the same purpose
 _STABLE_FLOAT = 1e-6  # a tenth of what the board's self-test allows
@@ -53,26 +54,29 @@ def golden_cases(model: bytes, candidates: np.ndarray, *, size: int = GOLDEN_CAS
     Candidates are in the input tensor's dtype, without the batch axis. Raises EdgepressError when the model does not
     run or answers with NaN.
     """
-    answers = [
-        _answers(model, candidates, threads=threads, xnnpack=xnnpack)
-        for threads, xnnpack in ((1, True), (3, True), (1, False))
-    ]
-    default = answers[0]
+
+    answers = []
+    for threads, xnnpack in KERNELS:
+        with open_engine(model, threads=threads, xnnpack=xnnpack) as engine:
+            answers.append(np.stack([engine.run(example[np.newaxis])[0][0] for example in candidates]))
+    found = np.flatnonzero(alike(*answers))[:size]
+    chosen = found if len(found) else np.arange(min(size, len(candidates)))
+    return Golden(candidates[chosen], answers[0][chosen], len(found))
+
+
+def alike(default: np.ndarray, *others: np.ndarray) -> np.ndarray:
+    """Which answers (n, ...) of the default kernels are those of all others: (n,) bool.
+
+    Integers to the bit, floats to 1e-6. Raises EdgepressError for NaN.
+    """
     if default.dtype.kind == "f" and not np.isfinite(default).all():
         raise EdgepressError("the model answers with NaN or infinity", "train it again, or use another scheme")
     limit = _STABLE_FLOAT if default.dtype.kind == "f" else 0
-    apart = np.zeros(len(candidates))
-    for other in answers[1:]:
+    apart = np.zeros(len(default))
+    for other in others:
         difference = np.abs(default.astype(np.float64) - other.astype(np.float64))
-        apart = np.maximum(apart, difference.reshape(len(candidates), -1).max(axis=1))
-    alike = np.flatnonzero(apart <= limit)[:size]
-    chosen = alike if len(alike) else np.arange(min(size, len(candidates)))
-    return Golden(candidates[chosen], default[chosen], len(alike))
-
-
-def _answers(model: bytes, inputs: np.ndarray, *, threads: int, xnnpack: bool) -> np.ndarray:
-    with open_engine(model, threads=threads, xnnpack=xnnpack) as engine:
-        return np.stack([engine.run(example[np.newaxis])[0][0] for example in inputs])
+        apart = np.maximum(apart, difference.reshape(len(default), -1).max(axis=1))
+    return apart <= limit
 
 
 def pack(
@@ -82,13 +86,14 @@ def pack(
     name: str,
     task: str,
     labels: tuple[str, ...],
-    preprocessing: ImageSpec,
+    preprocessing: Preprocessing,
     golden: Golden,
     created: str,
     metrics: Mapping[str, Any] | None = None,
     recipe: Mapping[str, Any] | None = None,
     tools: Mapping[str, str] | None = None,
     thresholds: Mapping[str, float] | None = None,
+    detection: DetectionSpec | None = None,
     force: bool = False,
 ) -> Manifest:
     """Write the bundle `out` and give its manifest; tensors are described as the .tflite itself states them.
@@ -120,6 +125,7 @@ def pack(
         recipe=recipe or {},
         tools=tools or {},
         created=created,
+        detection=detection,
     )
     data = archive({runtime_bundle.MANIFEST: manifest.dump(facts), **members})
     partial = out.with_name(f".{out.name}.partial")
@@ -156,27 +162,46 @@ def refuse_existing(out: Path, *, force: bool) -> None:
 
 
 def check_shapes(
-    preprocessing: ImageSpec,
+    preprocessing: Preprocessing,
     labels: tuple[str, ...],
-    inputs: tuple[manifest.TensorSpec, ...],
-    outputs: tuple[manifest.TensorSpec, ...],
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
 ) -> None:
-    """Raise BundleError unless the model takes one such picture and gives one score a label."""
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise BundleError(
-            f"the model has {len(inputs)} inputs and {len(outputs)} outputs; an image classifier has one of each"
-        )
-    wanted = (1, preprocessing.height, preprocessing.width, preprocessing.channels)
-    if inputs[0].shape != wanted:
-        raise BundleError(
-            f"the model takes {list(inputs[0].shape)}, the preprocessing gives {list(wanted)}",
-            "pictures go in as (1, height, width, channels) with 1 or 3 channels",
-        )
+    """Raise BundleError unless the model takes what the preprocessing gives, and gives one score a label."""
+    if isinstance(preprocessing, SpeechSpec):
+        _check_frames(preprocessing, inputs, outputs)
+    else:
+        _check_picture(preprocessing, inputs, outputs)
     if outputs[0].shape != (1, len(labels)):
         raise BundleError(
             f"the model gives {list(outputs[0].shape)}, which does not fit {len(labels)} labels",
             "give the labels of this very model, one a line, with --labels FILE",
         )
+
+
+def _check_picture(spec: ImageSpec, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise BundleError(
+            f"the model has {len(inputs)} inputs and {len(outputs)} outputs; an image classifier has one of each"
+        )
+    wanted = (1, spec.height, spec.width, spec.channels)
+    if inputs[0].shape != wanted:
+        raise BundleError(
+            f"the model takes {list(inputs[0].shape)}, the preprocessing gives {list(wanted)}",
+            "pictures go in as (1, height, width, channels) with 1 or 3 channels",
+        )
+
+
+def _check_frames(spec: SpeechSpec, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
+    shape = inputs[0].shape
+    if len(shape) != 4 or (shape[0], *shape[2:]) != (1, spec.features, 1):
+        raise BundleError(
+            f"the model takes {list(shape)}, the preprocessing gives frames of {spec.features} features",
+            "features go in as (1, frames, features, 1)",
+        )
+    states = [[(t.shape, t.dtype, t.scale, t.zero_point) for t in ends[1:]] for ends in (inputs, outputs)]
+    if states[0] != states[1]:
+        raise BundleError("the states that the model takes are not those that it gives")
 
 
 def npz(**arrays: np.ndarray) -> bytes:

@@ -12,16 +12,21 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 _IDENTIFIER = b"TFL3"
+_FIRST_SIZE = 1 << 16  # bytes; the builder grows by itself
 _BUFFER_ALIGNMENT = 16  # `force_align: 16` on Buffer.data in the TFLite schema
 
 
 def compact(model: bytes) -> bytes:
     """`model` with shared vectors; every table, tensor and buffer keeps its place and value."""
-    unpacked = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
-    builder = _SharingBuilder(len(model))
-    builder.Finish(unpacked.Pack(builder), _IDENTIFIER)
-    packed = bytes(builder.Output())
+    packed = write(schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0)))
     return packed if len(packed) < len(model) else model
+
+
+def write(model: schema.ModelT) -> bytes:
+    """The bytes of `model`, with shared vectors."""
+    builder = _SharingBuilder(_FIRST_SIZE)
+    builder.Finish(model.Pack(builder), _IDENTIFIER)
+    return bytes(builder.Output())
 
 
 class _SharingBuilder(flatbuffers.Builder):

@@ -1,4 +1,4 @@
-"""The demo: from real photos to a measured model on a board root of this machine, in steps that anyone can repeat.
+"""The demo: from photos, and from a word, to measured models on a board root of this machine, in steps to repeat.
 
 Every step is a public function or a command of the kit, and what it printed lies in `results/`.
 """
@@ -6,51 +6,69 @@ Every step is a public function or a command of the kit, and what it printed lie
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgepress_convert import quantize
+from edgepress_convert import demo_speech, quantize
 from edgepress_convert.bench import bench
 from edgepress_convert.convert import ConvertConfig, convert
 from edgepress_convert.evaluate import evaluate
 from edgepress_convert.importers.source import bundle_name
-from edgepress_convert.kept import Kept
+from edgepress_convert.kept import Kept, bundle_digest, file_digest
 from edgepress_convert.local_board import device
 from edgepress_convert.report.build import write_report
 from edgepress_runtime import disk
-from edgepress_runtime.bundle import open_bundle
-from edgepress_runtime.errors import BundleError
 from edgepress_train import run, train_image
-from edgepress_train.config import TrainConfig, as_json, from_recipe
+from edgepress_train.config import SpeechConfig, TrainConfig, as_json, from_recipe
 from edgepress_train.data import sources
-from edgepress_train.data.dataset import DataError
 from edgepress_train.progress import Progress, silent
 
 RECIPE, DATA = "pv-cells-demo", "pv-cells"
 PHOTOS = 16  # held-out photos that the board is shown
-_STEPS = 10
+PARTS = ("image", "speech")
+_STEPS = 9  # of the image half
 
 
 def run_demo(
     out: str | Path,
     *,
     config: TrainConfig | None = None,
+    speech: SpeechConfig | None = None,
+    parts: Sequence[str] = PARTS,
     runs: int = 300,
     force: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train, convert, judge, install, run and measure, all below the folder `out`; gives the keys of `demo --json`.
 
-    `config` replaces the recipe `pv-cells-demo` (its `out` is not used); `runs` calls are timed. Steps that an earlier
-    demo in `out` finished are used again if nothing they came from has changed; `force` begins anew. Raises
-    EdgepressError, also when `out` holds something else.
+    `parts` are the halves that are shown, `image` and `speech`. `config` and `speech` replace their recipes (their
+    `out` is not used); `runs` calls are timed. Steps that an earlier demo in `out` finished are used again if nothing
+    they came from has changed; `force` begins anew. Raises EdgepressError, also when `out` holds something else.
     """
-    kept = Kept(Path(out).absolute(), total=_STEPS, progress=progress, force=force)
+    total = 1 + ("image" in parts) * _STEPS + ("speech" in parts) * demo_speech.STEPS
+    kept = Kept(Path(out).absolute(), total=total, progress=progress, force=force)
+    image, inputs = _image(kept, config, runs, progress) if "image" in parts else (None, [])
+    spotter = None
+    if "speech" in parts:
+        spotter, more = demo_speech.run_speech(kept, config=speech, runs=runs, progress=progress)
+        inputs += more
+    with kept.step("writing the report"):
+        inputs += sorted((kept.folder / "results").glob("*.json"))
+        report = write_report(inputs, kept.folder / "report.html", progress=progress)
+    return {
+        "image": image,
+        "speech": spotter,
+        "report": str(report),
+        "steps": kept.steps,
+        "seconds": round(sum(step["seconds"] for step in kept.steps), 1),
+    }
+
+
+def _image(kept: Kept, config: TrainConfig | None, runs: int, progress: Progress) -> tuple[dict[str, Any], list[Path]]:
+    """The image half: the key `image` of `demo --json`, and what the report is about."""
     trained = _train(kept, config, progress)
     name = bundle_name(str(trained.data["name"]))
     float_bundle = _convert(kept, trained, "float32", f"{name}-float32", progress)
@@ -59,30 +77,22 @@ def run_demo(
     judged = _evaluate(kept, trained, "int8", bundle, progress)
     board = _board(kept, trained, bundle, name)
     measured, float_measured = _measure(kept, name, float_bundle, runs)
-    with kept.step("writing the report"):
-        inputs = [trained.path, bundle, float_bundle, *sorted((kept.folder / "results").glob("*.json"))]
-        report = write_report(inputs, kept.folder / "report.html", progress=progress)
-    return {
-        "image": {
-            "bundle": str(bundle),
-            "float_metric": float_judged["top1"],
-            "int8_metric": judged["top1"],
-            "float_bytes": float_judged["model_bytes"],
-            "int8_bytes": judged["model_bytes"],
-            "latency_ms_p50": measured["latency_ms"]["p50"],
-            "latency_ms_p99": measured["latency_ms"]["p99"],
-            "float_latency_ms_p50": float_measured["latency_ms"]["p50"],
-            "float_f1": float_judged["f1"],
-            "int8_f1": judged["f1"],
-            "n": judged["n"],
-            "data": judged["data"],
-        },
-        "speech": None,
+    told = {
+        "bundle": str(bundle),
+        "float_metric": float_judged["top1"],
+        "int8_metric": judged["top1"],
+        "float_bytes": float_judged["model_bytes"],
+        "int8_bytes": judged["model_bytes"],
+        "latency_ms_p50": measured["latency_ms"]["p50"],
+        "latency_ms_p99": measured["latency_ms"]["p99"],
+        "float_latency_ms_p50": float_measured["latency_ms"]["p50"],
+        "float_f1": float_judged["f1"],
+        "int8_f1": judged["f1"],
+        "n": judged["n"],
+        "data": judged["data"],
         "board": board,
-        "report": str(report),
-        "steps": kept.steps,
-        "seconds": round(sum(step["seconds"] for step in kept.steps), 1),
     }
+    return told, [trained.path, bundle, float_bundle]
 
 
 def _train(kept: Kept, config: TrainConfig | None, progress: Progress) -> run.Run:
@@ -96,24 +106,23 @@ def _train(kept: Kept, config: TrainConfig | None, progress: Progress) -> run.Ru
     config = dataclasses.replace(config, out=out)
     wanted = as_json(config)
     with kept.step(f"training on {config.data}") as note:
-        found = _finished(out, wanted)
+        found = run.finished(out, wanted)
         if found is not None:
             note["reused"] = True
             return found
-        resume = not (out / "run.json").is_file() and _begun_with(out) == wanted
+        resume = not (out / "run.json").is_file() and run.begun_with(out) == wanted
         return train_image.train(config, command=command, resume=resume, force=not resume, progress=progress)
 
 
 def _convert(kept: Kept, trained: run.Run, scheme: str, name: str, progress: Progress) -> Path:
     out = kept.folder / f"{name}.edge"
     config = ConvertConfig(source=trained.path, out=out, quantize=scheme, name=name, force=True)
-    model = hashlib.sha256(trained.model_path.read_bytes()).hexdigest()
     kept.once(
         f"convert-{scheme}",
         f"converting to {scheme}",
         lambda: dataclasses.asdict(convert(config, progress=progress)),
-        source={"model": model, "out": str(out), "tools": run.versions()},
-        proof=lambda: _digest(out),
+        source={"model": file_digest(trained.model_path), "out": str(out), "tools": run.versions()},
+        proof=lambda: bundle_digest(out),
     )
     return out
 
@@ -123,7 +132,7 @@ def _evaluate(kept: Kept, trained: run.Run, scheme: str, bundle: Path, progress:
         f"evaluate-{scheme}",
         f"judging {scheme} on held-out photos",
         lambda: dataclasses.asdict(evaluate(bundle, trained.data["source"], progress=progress)),
-        source={"bundle": _digest(bundle), "data": trained.data["fingerprint"], "tools": run.versions()},
+        source={"bundle": bundle_digest(bundle), "data": trained.data["fingerprint"], "tools": run.versions()},
     )
 
 
@@ -165,27 +174,3 @@ def _measure(kept: Kept, name: str, float_bundle: Path, runs: int) -> tuple[dict
         beside = bench(float_bundle, runs=runs)
         kept.save("bench-float32", beside)
     return measured, beside
-
-
-def _finished(path: Path, config: Mapping[str, Any]) -> run.Run | None:
-    """The finished run in `path`, if it had this configuration, these versions, and its data are still the same."""
-    try:
-        found = run.load(path)
-        sources.reopen(found.data)
-    except (run.RunError, DataError):
-        return None
-    return found if found.config == config and found.versions == run.versions() else None
-
-
-def _begun_with(path: Path) -> Any:
-    try:
-        return json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _digest(bundle: Path) -> str | None:
-    try:
-        return open_bundle(bundle).digest
-    except BundleError:
-        return None

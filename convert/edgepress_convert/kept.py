@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from edgepress_runtime import disk
-from edgepress_runtime.errors import EdgepressError
+from edgepress_runtime.bundle import open_bundle
+from edgepress_runtime.errors import BundleError, EdgepressError
 from edgepress_train.progress import Progress
 
 _NOTE = "steps.json"  # tells such a folder from any other, and what each result in it came from
@@ -80,3 +82,16 @@ class Kept:
 
 def _json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode("utf-8", "backslashreplace")
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def bundle_digest(path: Path) -> str | None:
+    """The bundle's digest, None when there is no whole one."""
+    try:
+        return open_bundle(path).digest
+    except BundleError:
+        return None

@@ -92,6 +92,17 @@ def stratified(labels: np.ndarray, size: int, *, seed: int) -> np.ndarray:
     return np.sort(np.concatenate([pool[:count] for pool, count in zip(pools, taken, strict=True)]))
 
 
+def interleaved(labels: np.ndarray, size: int, *, seed: int) -> np.ndarray:
+    """What `stratified` takes, in an order that has one example of each class before a second of any."""
+    index = stratified(labels, size, seed=seed)
+    chosen = labels[index]
+    rank = np.zeros(len(chosen), np.int64)
+    for value in np.unique(chosen):
+        places = np.flatnonzero(chosen == value)
+        rank[places] = np.arange(len(places))
+    return index[np.lexsort((chosen, rank))]
+
+
 def convert(
     model: keras.Model,
     schemes: Sequence[str],

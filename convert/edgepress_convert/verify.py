@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepress_convert import layers
+from edgepress_convert.examples import Examples
 from edgepress_convert.layers import LayerError
 from edgepress_runtime.engine import open_engine
 from edgepress_runtime.errors import EdgepressError
-from edgepress_runtime.image import normalize, quantize
-from edgepress_runtime.manifest import ImageSpec, TensorSpec
+from edgepress_runtime.image import quantize
+from edgepress_runtime.manifest import TensorSpec
 
 if TYPE_CHECKING:
     from edgepress_train.keras2 import keras
 
 LAYER_INPUTS = 32  # inputs that the layer comparison runs on; its means are steady well before
 MAX_FLOAT_ERROR = 0.05  # of one score; float32 comes within 1e-5 and float16 within a few thousandths
-_CHUNK = 64
 
 
 class DropError(EdgepressError):
@@ -54,28 +53,20 @@ class Parity:
     layers: tuple[LayerError, ...] = ()
 
 
-def compare(
-    model: keras.Model,
-    converted: bytes,
-    *,
-    reference: bytes,
-    pixels: np.ndarray,
-    labels: np.ndarray | None,
-    preprocessing: ImageSpec,
-) -> Parity:
-    """Run `pixels` (n, height, width, channels) uint8 through both. `labels` (n,) int64, or None when unknown.
+def compare(model: keras.Model, converted: bytes, *, reference: bytes, examples: Examples) -> Parity:
+    """Run `examples` through both.
 
     `reference` is the float32 .tflite of the same model, for the comparison layer by layer. Raises EdgepressError when
-    there is no input or the .tflite does not run.
+    there is no example or the .tflite does not run.
     """
-    if not len(pixels):
-        raise EdgepressError("there is no validation picture to compare the models on", "give data with a val part")
-    expected = np.concatenate([model.predict(batch, verbose=0) for batch in _batches(pixels, preprocessing)])
-    found = scores(converted, pixels, preprocessing)
-    layer_errors = layers.compare(
-        reference, converted, normalize(np.asarray(pixels[_spread(len(pixels), LAYER_INPUTS)]), preprocessing)
-    )
-    return judge(expected, found, labels, layer_errors)
+    if not len(examples):
+        raise EdgepressError(
+            f"there are no validation {examples.noun} to compare the models on", "give data with a val part"
+        )
+    expected = np.concatenate([model.predict(batch, verbose=0) for batch in examples.batches()])
+    found = scores(converted, examples)
+    layer_errors = layers.compare(reference, converted, examples.take(_spread(len(examples), LAYER_INPUTS)))
+    return judge(expected, found, examples.labels, layer_errors)
 
 
 def judge(
@@ -110,7 +101,7 @@ def judge(
     )
 
 
-def gate(parity: Parity, max_drop: float, *, scheme: str, remedies: str) -> None:
+def gate(parity: Parity, max_drop: float, *, scheme: str, remedies: str, noun: str = "pictures") -> None:
     """Refuse a model that lost more than `max_drop` points. Raises DropError with the measurement and the layer."""
     if parity.drop_points is None or parity.drop_points <= max_drop:
         return
@@ -121,29 +112,28 @@ def gate(parity: Parity, max_drop: float, *, scheme: str, remedies: str) -> None
         before, after = worst.channel_snr_db + worst.loss_db, worst.channel_snr_db
         where = f"; worst layer: {worst.name} ({worst.op}), where the signal falls from {before:.0f} to {after:.0f} dB"
     raise DropError(
-        f"{scheme} loses {parity.drop_points:.1f} points (allowed: {max_drop:g}) on {parity.n} validation pictures: "
+        f"{scheme} loses {parity.drop_points:.1f} points (allowed: {max_drop:g}) on {parity.n} validation {noun}: "
         f"{100 * parity.float_top1:.1f} % became {100 * parity.model_top1:.1f} %, {parity.lost} answers turned wrong "
         f"and {parity.gained} right, standard error {parity.drop_stderr_points:.1f} points{where}",
         remedies,
     )
 
 
-def gate_scores(parity: Parity, *, scheme: str) -> None:
+def gate_scores(parity: Parity, *, scheme: str, noun: str = "pictures") -> None:
     """Refuse a float model whose scores are not those of Keras, whatever its accuracy. Raises DropError."""
     if parity.score_error > MAX_FLOAT_ERROR:
         raise DropError(
-            f"the {scheme} model gives other scores than Keras, by up to {parity.score_error:.2g} "
-            f"on {parity.n} pictures",
+            f"the {scheme} model gives other scores than Keras, by up to {parity.score_error:.2g} on {parity.n} {noun}",
             "this is a fault of the conversion: report the model's layers",
         )
 
 
-def scores(converted: bytes, pixels: np.ndarray, preprocessing: ImageSpec) -> np.ndarray:
+def scores(converted: bytes, examples: Examples) -> np.ndarray:
     """What the .tflite answers: (n, classes) float32, dequantized. Raises EdgepressError when it does not run."""
     engine = open_engine(converted)
     source, target = engine.inputs[0], engine.outputs[0]
     rows = []
-    for batch in _batches(pixels, preprocessing):
+    for batch in examples.batches():
         for example in quantize(batch, source):
             rows.append(dequantize(engine.run(example[np.newaxis])[0], target).reshape(-1))
     return np.stack(rows)
@@ -161,11 +151,6 @@ def as_json(parity: Parity) -> dict[str, Any]:
     value = {k: v for k, v in vars(parity).items() if k != "layers"}
     value["layers"] = [layers.as_json(layer) for layer in parity.layers]
     return value
-
-
-def _batches(pixels: np.ndarray, preprocessing: ImageSpec) -> Iterator[np.ndarray]:
-    for start in range(0, len(pixels), _CHUNK):
-        yield normalize(np.asarray(pixels[start : start + _CHUNK]), preprocessing)
 
 
 def _spread(n: int, size: int) -> np.ndarray:

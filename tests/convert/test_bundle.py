@@ -16,7 +16,7 @@ from edgepress_runtime.bundle import open_bundle
 from edgepress_runtime.engine import open_engine
 from edgepress_runtime.errors import BundleError, EdgepressError
 from edgepress_runtime.image import normalize, quantize
-from edgepress_runtime.manifest import ImageSpec
+from edgepress_runtime.manifest import ImageSpec, SpeechSpec, TensorSpec
 from edgepress_runtime.selftest import self_test
 
 
@@ -124,3 +124,29 @@ def test_what_does_not_fit_is_refused(changes: dict, sentence: str, made: dict[s
 def test_the_name_must_end_in_edge(made: dict[str, bytes], tmp_path: Path) -> None:
     with pytest.raises(EdgepressError, match=r"should end in \.edge"):
         pack(tmp_path / "x.zip", made["int8"])
+
+
+def frames(name: str, *shape: int) -> TensorSpec:
+    return TensorSpec(name, shape, "float32")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "sentence"),
+    [
+        (
+            (frames("x", 1, 2, 13, 1),),
+            (frames("y", 1, 2),),
+            "the model takes [1, 2, 13, 1], the preprocessing gives frames of 12 features",
+        ),
+        (
+            (frames("x", 1, 2, 12, 1), frames("s", 1, 3, 1, 4)),
+            (frames("y", 1, 2), frames("t", 1, 3, 1, 5)),
+            "the states that the model takes are not those that it gives",
+        ),
+        ((frames("x", 1, 2, 12, 1),), (frames("y", 1, 3),), "the model gives [1, 3], which does not fit 2 labels"),
+    ],
+)
+def test_a_spotter_that_does_not_fit(inputs, outputs, sentence: str) -> None:
+    with pytest.raises(BundleError) as caught:
+        bundle.check_shapes(SpeechSpec("log-mel", bands=12), ("a", "unknown"), inputs, outputs)
+    assert caught.value.what == sentence

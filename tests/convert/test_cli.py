@@ -80,6 +80,11 @@ def test_inspect_and_bench_never_load_tensorflow(bundle_file: Path) -> None:
         (["inspect", "text.edge"], "text.edge is not an edgepress bundle", 1),
         (["bench", "text.edge"], "text.edge is not an edgepress bundle", 1),
         (["evaluate", "gone.edge", "--data", "x"], "gone.edge does not exist", 1),
+        (["evaluate", "gone.edge"], "Invalid value: give --data, or for a keyword spotter --positives", 2),
+        (["evaluate", "gone.edge", "--data", "x", "--negatives", "y"], "Invalid value: give --data, or for a", 2),
+        (["evaluate", "gone.edge", "--positives", "x", "--noise", "white"], "Invalid value: --noise and --snr go", 2),
+        (["evaluate", "gone.edge", "--positives", "x"], "gone.edge does not exist", 1),
+        (["convert", "gone", "--out", "x.edge", "--smoothing-ms", "-1"], None, 2),
         (["convert", "gone", "--out", "x.edge"], "gone does not exist", 1),
         (["convert", "gone", "--out", "x"], "x should end in .edge", 1),
         (["convert", "gone", "--out", "text.edge"], "text.edge exists already", 1),
@@ -165,6 +170,15 @@ def test_convert_and_evaluate_as_commands(run_folder: Path, colours: Path, tmp_p
     judged = json.loads(done.stdout)
     assert judged.keys() >= {"n", "top1", "top5", "per_class", "confusion", "model_bytes"}
     assert judged["n"] == 30
+
+
+def test_a_spotter_is_converted_and_shown(speech_run: Path, tmp_path: Path) -> None:
+    done = edgepress("convert", speech_run, "--out", tmp_path / "x.edge", "--false-alarms-per-hour", "2")
+    assert done.returncode == 0, done.stderr
+    assert "2 frames a step" in done.stdout
+    assert "validation sound (wanted: at most 2 an hour)" in done.stdout
+    assert "so little sound cannot show 2 an hour" in done.stdout
+    assert "ping           threshold" in done.stdout
 
 
 @pytest.mark.parametrize(

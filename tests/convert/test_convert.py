@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from tests.convert.conftest import LABELS, SPEC
 
-from edgepress_convert import convert as convert_module
 from edgepress_convert import evaluate, quantize
 from edgepress_convert.convert import ConvertConfig, convert
 from edgepress_convert.importers import Hints
@@ -112,8 +111,3 @@ def test_a_keras_file_without_data_is_not_calibrated_on_nothing(network, tmp_pat
     assert result.parity["float_top1"] is None
     assert result.parity["agreement"] == 1.0
     assert open_bundle(tmp_path / "m.edge").manifest.metrics == {}
-
-
-def test_golden_candidates_take_each_class_in_turn() -> None:
-    labels = np.array([0, 0, 0, 1, 1, 2])
-    assert labels[convert_module._interleaved(labels)].tolist() == [0, 1, 2, 0, 1, 0]

@@ -38,7 +38,7 @@ def config(tmp_path_factory) -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def first(config, tmp_path_factory) -> dict:
-    return demo.run_demo(tmp_path_factory.mktemp("demo") / "out", config=config, runs=20)
+    return demo.run_demo(tmp_path_factory.mktemp("demo") / "out", config=config, parts=("image",), runs=20)
 
 
 def test_it_gives_the_promised_keys(first):
@@ -55,17 +55,17 @@ def test_it_gives_the_promised_keys(first):
 
 
 def test_the_board_root_holds_the_very_bundle(first):
-    (model,) = device("list", root=Path(first["board"]["root"]))["models"]
+    (model,) = device("list", root=Path(first["image"]["board"]["root"]))["models"]
     assert model["installed"] == open_bundle(first["image"]["bundle"]).digest
     assert model["problem"] is None
-    assert first["board"]["selftest"]["cases"] == first["board"]["selftest"]["exact"] > 0
+    assert first["image"]["board"]["selftest"]["cases"] == first["image"]["board"]["selftest"]["exact"] > 0
 
 
 def test_the_board_saw_held_out_photos_only(first, config):
     folder = Path(first["report"]).parent / "photos"
     shown = {path.read_bytes() for path in folder.iterdir()}
     counts = json.loads((folder.parent / "run/run.json").read_text(encoding="utf-8"))["data"]["counts"]
-    assert len(shown) == first["board"]["photos"] == first["board"]["right"] == 16
+    assert len(shown) == first["image"]["board"]["photos"] == first["image"]["board"]["right"] == 16
     assert counts["test"] == 20
     from edgepress_train.data.sources import open_dataset
 
@@ -82,7 +82,7 @@ def test_the_report_is_about_both_models(first):
 
 def test_again_only_the_board_is_asked(first, config):
     folder = Path(first["report"]).parent
-    again = demo.run_demo(folder, config=config, runs=20)
+    again = demo.run_demo(folder, config=config, parts=("image",), runs=20)
     assert [step["reused"] for step in again["steps"]] == [True] * 5 + [False] * 5
     assert open_bundle(again["image"]["bundle"]).digest == open_bundle(first["image"]["bundle"]).digest
     assert again["image"]["int8_metric"] == first["image"]["int8_metric"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.convert.conftest import LABELS, SPEC
+from tests.convert.conftest import LABELS, SPEC, examples
 
 from edgepress_convert import importers, quantize, verify
 from edgepress_convert.importers import Hints, ImportFailure
@@ -158,7 +158,9 @@ def test_a_keras_3_file_with_logits_and_an_open_size(tmp_path: Path) -> None:
     converted = quantize.convert(source.model, ("float32",))["float32"]
     pixels = np.random.default_rng(1).integers(0, 256, (2, 8, 6, 3), np.uint8)
     expected = np.asarray(source.model(normalize(pixels, source.preprocessing)))
-    np.testing.assert_allclose(verify.scores(converted, pixels, source.preprocessing), expected, rtol=1e-4)
+    np.testing.assert_allclose(
+        verify.scores(converted, examples(pixels, spec=source.preprocessing)), expected, rtol=1e-4
+    )
 
 
 def test_a_keras_file_that_is_none(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.convert.conftest import SPEC, pictures
+from tests.convert.conftest import SPEC, examples, pictures
 
 from edgepress_convert import layers, verify
 from edgepress_convert.layers import CEILING_DB
@@ -20,8 +20,8 @@ def test_an_exact_copy_loses_nothing(made: dict[str, bytes], representative: np.
 def test_the_last_layer_is_the_error_of_the_scores(made: dict[str, bytes]) -> None:
     pixels, _ = pictures(8, seed=7)
     last = layers.compare(made["float32"], made["int16x8"], normalize(pixels, SPEC))[-1]
-    expected = verify.scores(made["float32"], pixels, SPEC).astype(np.float64)
-    found = verify.scores(made["int16x8"], pixels, SPEC).astype(np.float64)
+    expected = verify.scores(made["float32"], examples(pixels)).astype(np.float64)
+    found = verify.scores(made["int16x8"], examples(pixels)).astype(np.float64)
     by_hand = 10 * np.log10((expected**2).sum() / ((expected - found) ** 2).sum())
     assert last.snr_db == pytest.approx(by_hand, abs=0.5)
 

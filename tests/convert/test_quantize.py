@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.convert.conftest import SPEC, pictures
+from tests.convert.conftest import SPEC, examples, pictures
 
 from edgepress_convert import flatbuffer, layers, quantize, tflite, verify
 from edgepress_convert.quantize import QuantizeError
@@ -18,7 +18,7 @@ TOLERANCE = {"float32": 1e-5, "float16": 2e-3, "dynamic": 1e-5, "int8": 0.12, "i
 def test_scores_are_near_those_of_keras(scheme: str, made: dict[str, bytes], network) -> None:
     pixels, _ = pictures(30, seed=6)
     expected = network.predict(normalize(pixels, SPEC), verbose=0)
-    found = verify.scores(made[scheme], pixels, SPEC)
+    found = verify.scores(made[scheme], examples(pixels))
     np.testing.assert_allclose(found, expected, atol=TOLERANCE[scheme])
 
 
@@ -116,3 +116,10 @@ def test_a_stratified_choice_keeps_shares_and_every_class() -> None:
     assert sorted(labels[quantize.stratified(labels, 3, seed=0)]) == [0, 1, 2]
     assert len(quantize.stratified(labels, 5000, seed=0)) == 1000
     assert len(quantize.stratified(labels[:0], 5, seed=0)) == 0
+
+
+def test_interleaved_takes_each_class_in_turn() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    index = quantize.interleaved(labels, 6, seed=0)
+    assert labels[index].tolist() == [0, 1, 2, 0, 1, 0]
+    assert sorted(index.tolist()) == list(range(6))

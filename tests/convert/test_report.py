@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.convert.conftest import edgepress, pack
+from tests.convert.conftest import TONES, edgepress, pack, say
 
 from edgepress_convert.convert import Converted
-from edgepress_convert.evaluate import evaluate
+from edgepress_convert.evaluate import Request, evaluate
 from edgepress_convert.inspect import inspect
 from edgepress_convert.report import samples, tables
 from edgepress_convert.report.build import render, write_report
@@ -148,6 +148,61 @@ def test_figures_on_the_page_are_those_of_the_results(page, given):
 def test_the_layer_that_lost_most_is_named(page):
     (chart,) = [svg["aria-label"] for svg in page.all("svg") if "layers of colours" in svg["aria-label"]]
     assert "lowest, 23 dB, in layer 2, head/Softmax (SOFTMAX)" in chart
+
+
+@pytest.fixture(scope="session")
+def spoken(spotter_file, tmp_path_factory) -> dict[str, Path]:
+    """A keyword spotter with what was judged of it."""
+    root = tmp_path_factory.mktemp("spoken")
+    say(root / "said", dict.fromkeys(TONES, 4), seed=41)
+    say(root, {"other/unknown": 3}, seed=42, seconds=3.0)
+    request = Request(positives=root / "said", negatives=root / "other")
+    judged = dataclasses.asdict(evaluate(spotter_file, request))
+    noisy = dataclasses.asdict(evaluate(spotter_file, Request(positives=root / "said", noise="white", snr_db=10.0)))
+    return {
+        "bundle": spotter_file,
+        "judged": _write(root / "judged.json", judged),
+        "noisy": _write(root / "noisy.json", noisy),
+        "inspect": _write(root / "inspect.json", inspect(spotter_file)),
+    }
+
+
+def test_a_spotter_has_its_curve_its_words_and_a_clip(spoken, tmp_path):
+    judged = json.loads(spoken["judged"].read_text(encoding="utf-8"))
+    (model,) = gather(list(spoken.values())).models
+    assert [len(model.streams), len(model.evaluations)] == [2, 0]
+    found = Page(write_report(list(spoken.values()), tmp_path / "r.html"))
+    charts = [svg["aria-label"] for svg in found.all("svg")]
+    assert any(label.startswith("Share of words found against false alarms an hour") for label in charts)
+    assert any(label.startswith("Averaged scores over") and judged["example"]["keyword"] in label for label in charts)
+    assert f"{100 * judged['recall']:.1f} %" in found.text
+    assert "Words in a stream" in found.text
+    assert "12 features of 30 ms every 20 ms, 16000 Hz" in found.text
+    assert "white at 10 dB, seed 0" in found.text
+    assert found.all("img") == []
+    assert "No sample pictures" not in found.text
+    for word, row in judged["per_keyword"].items():
+        assert word in found.text
+        assert f"{row['threshold']:.2f}" in found.text
+    assert len(found.all("caption")) == len(found.all("table"))
+
+
+@pytest.mark.parametrize("kind", ["bundle", "judged", "noisy", "inspect"])
+def test_each_input_about_a_spotter_makes_a_page_by_itself(spoken, tmp_path, kind):
+    found = Page(write_report([spoken[kind]], tmp_path / "r.html"))
+    assert "tones" in found.text
+    assert "Validity record" in found.text
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("per_keyword", {"ping": {}}), ("det", [{"threshold": 0.5}]), ("example", {"file": "x"}),
+     ("det", [{"threshold": "a", "recall": 1.0, "false_alarms_per_hour": 1.0}])],
+)  # fmt: skip
+def test_a_damaged_evaluation_of_streams_is_one_sentence(spoken, tmp_path, key, value):
+    judged = json.loads(spoken["judged"].read_text(encoding="utf-8"))
+    with pytest.raises(EdgepressError, match="the evaluation of tones is damaged"):
+        gather([_write(tmp_path / "b.json", {**judged, key: value})])
 
 
 def test_labels_cannot_write_into_the_page(given, tmp_path):

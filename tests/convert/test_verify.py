@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from tests.convert.conftest import SPEC, pictures
+from tests.convert.conftest import examples, pictures
 
 from edgepress_convert import quantize, verify
 from edgepress_convert.verify import DropError
@@ -46,9 +46,7 @@ def test_without_labels_only_agreement_is_known() -> None:
 
 def test_a_good_model_passes_and_its_parity_is_plain_json(network, made: dict[str, bytes]) -> None:
     pixels, labels = pictures(90, seed=8)
-    parity = verify.compare(
-        network, made["int8"], reference=made["float32"], pixels=pixels, labels=labels, preprocessing=SPEC
-    )
+    parity = verify.compare(network, made["int8"], reference=made["float32"], examples=examples(pixels, labels))
     assert parity.float_top1 > 0.95
     assert parity.drop_points <= 2
     verify.gate(parity, 2.0, scheme="int8", remedies="")
@@ -58,9 +56,7 @@ def test_a_good_model_passes_and_its_parity_is_plain_json(network, made: dict[st
 def test_a_model_that_breaks_is_refused_with_the_layer(network, representative: np.ndarray) -> None:
     made = quantize.convert(network, ("float32", "int8"), representative=representative, weights="per-tensor")
     pixels, labels = pictures(90, seed=8)
-    parity = verify.compare(
-        network, made["int8"], reference=made["float32"], pixels=pixels, labels=labels, preprocessing=SPEC
-    )
+    parity = verify.compare(network, made["int8"], reference=made["float32"], examples=examples(pixels, labels))
     assert parity.drop_points > 20
     worst = max(parity.layers, key=lambda layer: layer.loss_db)
     assert (worst.op, worst.name) == ("DEPTHWISE_CONV_2D", parity.worst_layer)
@@ -83,6 +79,6 @@ def test_a_float_model_with_other_scores_is_refused() -> None:
 
 
 def test_nothing_to_compare_on(network, made: dict[str, bytes]) -> None:
-    with pytest.raises(EdgepressError, match="there is no validation picture"):
-        none = np.zeros((0, 12, 12, 3), np.uint8)
-        verify.compare(network, made["int8"], reference=made["float32"], pixels=none, labels=None, preprocessing=SPEC)
+    none = examples(np.zeros((0, 12, 12, 3), np.uint8))
+    with pytest.raises(EdgepressError, match="there are no validation pictures"):
+        verify.compare(network, made["int8"], reference=made["float32"], examples=none)

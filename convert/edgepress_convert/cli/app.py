@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from edgepress_convert.cli import bench, boundary, convert, demo, evaluate, inspect, report, train
+from edgepress_convert.cli import bench, boundary, convert, demo, evaluate, inspect, report, train, voices
 
 app = typer.Typer(
     name="edgepress",
-    help="From a folder of images to a small, verified model on a board.\n\n"
+    help="From images, recordings or words to a small, verified model on a board.\n\n"
     "--debug, anywhere on the line, shows the traceback of an error.",
     epilog="for example: edgepress train image --data pictures --out run && edgepress convert run --out cats.edge",
     no_args_is_help=True,
@@ -22,6 +22,11 @@ app = typer.Typer(
 training = typer.Typer(no_args_is_help=True, help="Train a model and leave a RUN folder.", epilog=train.IMAGE_EXAMPLE)
 app.add_typer(training, name="train")
 training.command("image", epilog=train.IMAGE_EXAMPLE)(train.image)
+training.command("speech", epilog=train.SPEECH_EXAMPLE)(train.speech)
+speakers = typer.Typer(no_args_is_help=True, help="Who can speak here, for training from words.")
+app.add_typer(speakers, name="voices", epilog=voices.LIST_EXAMPLE)
+speakers.command("list", epilog=voices.LIST_EXAMPLE)(voices.list_voices)
+speakers.command("add", epilog=voices.ADD_EXAMPLE)(voices.add_voices)
 app.command("convert", epilog=convert.EXAMPLE)(convert.convert)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("inspect", epilog=inspect.EXAMPLE)(inspect.inspect)
@@ -47,7 +52,7 @@ def edgepress(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """From a folder of images to a small, verified model on a board."""
+    """From images, recordings or words to a small, verified model on a board."""
 
 
 def main() -> None:

@@ -25,8 +25,8 @@ def convert(
         str | None, typer.Option(help="float32, float16, dynamic, int8 or int16x8 (default: int8).")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name on the board (default: the source's).")] = None,
-    calibration_size: Annotated[int, typer.Option(min=1, help="Training pictures that set the ranges.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice of pictures.")] = 0,
+    calibration_size: Annotated[int, typer.Option(min=1, help="Training examples that set the ranges.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of examples.")] = 0,
     max_drop: Annotated[
         float, typer.Option(min=0, max=100, help="Points of validation accuracy that may be lost.")
     ] = 2.0,
@@ -40,6 +40,15 @@ def convert(
     std: Annotated[str | None, typer.Option(help="For a foreign model: 1, 255 or 58.4,57.1,57.4.")] = None,
     size: Annotated[str | None, typer.Option(help="For a foreign model: 96 or 96x128 (height x width).")] = None,
     fit: Annotated[str | None, typer.Option(help="For a foreign model: stretch, crop or pad.")] = None,
+    false_alarms_per_hour: Annotated[
+        float | None, typer.Option(help="Of a keyword spotter: the rate its thresholds may cause (default: 0.5).")
+    ] = None,
+    smoothing_ms: Annotated[
+        float | None, typer.Option(min=0, max=10000, help="Of a keyword spotter: scores are averaged over this.")
+    ] = None,
+    refractory_ms: Annotated[
+        float | None, typer.Option(min=0, max=60000, help="Of a keyword spotter: a word is not reported again within.")
+    ] = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -53,7 +62,10 @@ def convert(
     from edgepress_convert.importers import Hints
 
     hints = Hints(labels, *pixels, fit, data)
-    config = ConvertConfig(source, out, quantize, name, calibration_size, seed, max_drop, weights, force, hints)
+    config = ConvertConfig(
+        source, out, quantize, name, calibration_size, seed, max_drop, weights, force, hints,
+        false_alarms_per_hour, smoothing_ms, refractory_ms,
+    )  # fmt: skip
     with output.progress() as progress:
         result = work(config, progress=progress)
     output.emit(result, as_json=json, show=_show)
@@ -77,4 +89,30 @@ def _show(console: Console, result: Converted) -> None:
         rows.append(("validation", f"{before} before, {after} now ({counts})"))
         error = f"drop {parity['drop_points']:.2f} points, standard error {parity['drop_stderr_points']:.2f}"
         rows.append(("", f"{error}; most signal is lost in {parity['worst_layer']}"))
-    output.facts(console, rows)
+    output.facts(console, [*rows, *_spotting(result)])
+
+
+def _spotting(result: Converted) -> list[tuple[str, object]]:
+    """What a keyword spotter streams, and how its thresholds were chosen."""
+    found = result.spotting
+    if found is None:
+        return []
+    stream = result.recipe["stream"]
+    rows: list[tuple[str, object]] = [
+        ("stream", f"{stream['step_frames']} frames a step, {stream['state_bytes']:,} bytes kept from step to step; "
+         f"equal to the whole window in {stream['steps_compared']} of {stream['steps_compared']} steps")
+    ]  # fmt: skip
+    if found["chosen_on"] == "validation sound":
+        wanted = found["wanted_false_alarms_per_hour"]
+        rows.append(("false alarms", f"{found['false_alarms']} in {found['negative_hours']:.2f} h of validation sound "
+                     f"(wanted: at most {wanted:g} an hour)"))  # fmt: skip
+        if wanted * found["negative_hours"] < 1:
+            rows.append(("", f"so little sound cannot show {wanted:g} an hour; 95 % sure is only: "
+                         f"below {found['at_most_per_hour']:.1f}"))  # fmt: skip
+    else:
+        rows.append(("false alarms", "unknown: thresholds are chosen on whole windows, since the RUN has no sound"))
+    for word, row in found["per_keyword"].items():
+        recall = row.get("recall")
+        told = "" if recall is None else f", {output.percent(recall)} of {row['clips']} validation clips found"
+        rows.append((word, f"threshold {row['threshold']:g} ({row['rule']}){told}"))
+    return rows

@@ -21,14 +21,17 @@ EXAMPLE = "for example: edgepress demo --out demo-out"
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to write; an earlier demo there is continued.")] = Path("demo-out"),
+    only: Annotated[str | None, typer.Option(help="Just one half: image or speech.")] = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Train on real photos, shrink to int8, prove, install, run and measure: the whole way on this machine."""
-    from edgepress_convert.demo import run_demo
+    """From photos, and from nothing but a word: train, shrink to int8, prove, install, run and measure, all here."""
+    from edgepress_convert.demo import PARTS, run_demo
 
+    if only is not None and only not in PARTS:
+        raise typer.BadParameter(f"{only!r} is no half of the demo; give {' or '.join(PARTS)}", param_hint="'--only'")
     with output.progress() as progress:
-        result = run_demo(out, force=force, progress=_with_steps(progress))
+        result = run_demo(out, parts=PARTS if only is None else (only,), force=force, progress=_with_steps(progress))
     output.emit(result, as_json=json, show=_show)
 
 
@@ -45,7 +48,18 @@ def _with_steps(progress: Progress) -> Progress:
 
 
 def _show(console: Console, result: dict[str, Any]) -> None:
-    image, board = result["image"], result["board"]
+    tips = []
+    if result["image"]:
+        tips += _show_image(console, result["image"])
+    if result["speech"]:
+        tips += _show_speech(console, result["speech"])
+    reused = sum(step["reused"] for step in result["steps"])
+    console.print()
+    took = f"{result['seconds']:.0f} s" + (f", {reused} steps were finished before" if reused else "")
+    output.facts(console, [("report", result["report"]), *tips, ("took", took)])
+
+
+def _show_image(console: Console, image: dict[str, Any]) -> list[tuple[str, object]]:
     console.print()
     output.table(
         console,
@@ -57,17 +71,32 @@ def _show(console: Console, result: dict[str, Any]) -> None:
             ("median latency", f"{image['float_latency_ms_p50']:.3f} ms", f"{image['latency_ms_p50']:.3f} ms"),
         ],
     )
+    board = image["board"]
     tested = board["selftest"]
-    reused = sum(step["reused"] for step in result["steps"])
+    return [
+        ("board root", f"{board['root']}: {tested['exact']} of {tested['cases']} golden cases exact, "
+         f"{board['right']} of {board['photos']} photos right"),
+        ("image bundle", image["bundle"]),
+        ("try it", board["command"]),
+    ]  # fmt: skip
+
+
+def _show_speech(console: Console, speech: dict[str, Any]) -> list[tuple[str, object]]:
     console.print()
-    output.facts(
+    output.table(
         console,
+        (f"{speech['labels'][0]!r} from synthetic speech, {speech['n']} windows of unseen voices", "float32", "int8"),
         [
-            ("board root", f"{board['root']}: {tested['exact']} of {tested['cases']} golden cases exact, "
-             f"{board['right']} of {board['photos']} photos right"),
-            ("report", result["report"]),
-            ("bundle", image["bundle"]),
-            ("took", f"{result['seconds']:.0f} s" + (f", {reused} steps were finished before" if reused else "")),
-            ("try it", board["command"]),
+            ("accuracy", output.percent(speech["float_metric"]), output.percent(speech["int8_metric"])),
+            ("model file", output.kilobytes(speech["float_bytes"]), output.kilobytes(speech["int8_bytes"])),
+            ("CPU for a second of sound", "", f"{1000 * speech['cpu_s_per_audio_s']:.2f} ms"),
         ],
-    )  # fmt: skip
+    )
+    board = speech["board"]
+    tested = board["selftest"]
+    return [
+        ("spotter", f"{tested['exact']} of {tested['cases']} golden steps exact, "
+         f"heard in {board['heard']} of {board['clips']} clips"),
+        ("speech bundle", speech["bundle"]),
+        ("try it", board["command"]),
+    ]  # fmt: skip

@@ -36,6 +36,8 @@ def _show(console: Console, facts: dict[str, Any]) -> None:
         ("output", _tensor(facts["output"])),
         ("per-channel", f"{len(facts['per_channel'])} layers"),
     ]
+    if facts["stream"] is not None:
+        rows += _stream(facts["stream"])
     if "manifest" in facts:
         about = facts["manifest"]
         rows = [("bundle", f"{about['name']}, {about['task']}"), ("labels", ", ".join(about["labels"][:12])), *rows]
@@ -56,6 +58,16 @@ def _show(console: Console, facts: dict[str, Any]) -> None:
             for layer in facts["layers"]
         ],
     )
+
+
+def _stream(stream: dict[str, Any]) -> list[tuple[str, object]]:
+    pace = f", {stream['step_ms']:g} ms: {stream['macs_per_s']:,} multiply-adds a second" if "step_ms" in stream else ""
+    states = [(state["name"], _tensor(state)) for state in stream["states"]]
+    return [
+        ("a step", f"{stream['step_frames']} frames{pace}"),
+        ("states", f"{len(states)}, {stream['state_bytes']:,} bytes"),
+        *states,
+    ]
 
 
 def _tensor(tensor: dict[str, Any]) -> str:

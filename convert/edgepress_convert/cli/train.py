@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 IMAGE_EXAMPLE = "for example: edgepress train image --data pv-cells --arch resnet8 --size 96 --grey --out runs/cells"
 
+SPEECH_EXAMPLE = (
+    'for example: edgepress train speech --words "alexa" --out runs/alexa, or --data recordings for one\'s own'
+)
+
 
 def image(
     data: Annotated[str, typer.Option(help="Folder or zip of class_name/*.jpg, or a name such as pv-cells.")],
@@ -72,11 +76,70 @@ def image(
     output.emit(run, as_json=json, show=_show)
 
 
+def speech(
+    out: Annotated[Path, typer.Option(help="RUN folder to write.")],
+    data: Annotated[str | None, typer.Option(help="Folder or zip of word/*.wav, or speech-commands.")] = None,
+    words: Annotated[str | None, typer.Option(help="Keywords to be synthesized, with commas between.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Named settings to start from; other flags win.")] = None,
+    arch: Annotated[str | None, typer.Option(help="ds-tcn, ds-cnn or bc-resnet, as bc-resnet:scale=1.5.")] = None,
+    init: Annotated[str | None, typer.Option(help="Weights to start from: a RUN folder or a checkpoint.")] = None,
+    front_end: Annotated[str | None, typer.Option(help="log-mel, pcen, mfcc or micro.")] = None,
+    rate_hz: Annotated[int | None, typer.Option(help="Samples a second that the net hears.")] = None,
+    frame_ms: Annotated[float | None, typer.Option(help="Length of one frame.")] = None,
+    hop_ms: Annotated[float | None, typer.Option(help="From one frame to the next.")] = None,
+    bands: Annotated[int | None, typer.Option(min=1, help="Mel bands.")] = None,
+    low_hz: Annotated[float | None, typer.Option(help="Lower edge of the lowest band.")] = None,
+    high_hz: Annotated[float | None, typer.Option(help="Upper edge of the highest band.")] = None,
+    coefficients: Annotated[int | None, typer.Option(min=1, help="MFCCs kept.")] = None,
+    normalize: Annotated[str | None, typer.Option(help="data (mean and deviation), raw or log10.")] = None,
+    window_s: Annotated[float | None, typer.Option(help="Seconds that the net sees at once.")] = None,
+    clips: Annotated[int | None, typer.Option(min=1, help="Clips to synthesize of each word.")] = None,
+    voices: Annotated[str | None, typer.Option(help="Engines that may speak, with commas (default: all here).")] = None,
+    copies: Annotated[int | None, typer.Option(min=1, help="Changed copies of each clip.")] = None,
+    background: Annotated[str | None, typer.Option(help="Folders of sound without the words, with commas.")] = None,
+    noise: Annotated[str | None, typer.Option(help="Folders of noise to mix in, with commas.")] = None,
+    sound: Annotated[str | None, typer.Option(help="What is done to the sound of each copy, or none.")] = None,
+    augment: Annotated[str | None, typer.Option(help="What is done to features in every epoch, or none.")] = None,
+    speaker: Annotated[str | None, typer.Option(help="Pattern that finds the speaker in a file's name.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training part.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Windows a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adamw, adam or sgd.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="cosine, constant or exponential:RATE an epoch.")] = None,
+    warmup_epochs: Annotated[float | None, typer.Option(min=0, help="Epochs of rising learning rate.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(min=0, help="Decoupled weight decay.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(min=0, max=0.9, help="Share of smoothing.")] = None,
+    class_weight: Annotated[str | None, typer.Option(help="none or balanced.")] = None,
+    ema: Annotated[float | None, typer.Option(min=0, max=1, help="Decay of averaged weights, 0 for none.")] = None,
+    patience: Annotated[int | None, typer.Option(min=0, help="Epochs without gain before stopping, 0: never.")] = None,
+    val_fraction: Annotated[float | None, typer.Option(help="Share split off for validation.")] = None,
+    test_fraction: Annotated[float | None, typer.Option(help="Share held out for evaluate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order, voices and augmentation.")] = None,
+    split_seed: Annotated[int | None, typer.Option(help="Of the split into parts.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training.")] = False,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Train a keyword spotter, from recordings or from nothing but words."""
+    given = dict(locals())
+    control = ("recipe", "resume", "force", "json")
+    values: dict[str, Any] = {k: v for k, v in given.items() if v is not None and k not in control}
+    from edgepress_train.config import SpeechConfig, speech_from_recipe
+
+    config = SpeechConfig(**values) if recipe is None else speech_from_recipe(recipe, **values)
+    with output.progress() as progress:
+        from edgepress_train.train_speech import train
+
+        run = train(config, command=["edgepress", *sys.argv[1:]], resume=resume, force=force, progress=progress)
+    output.emit(run, as_json=json, show=_show)
+
+
 def _show(console: Console, run: Run) -> None:
     val = run.metrics.get("val") or {}
     rows: list[tuple[str, object]] = [("run", run.path), ("labels", len(run.labels))]
     rows += [(name, run.metrics[name]) for name in ("params", "epochs", "train_seconds") if name in run.metrics]
     if val:
-        rows += [("validation", f"{output.percent(val['top1'])} of {val['n']} pictures right")]
+        what = "pictures" if run.task == "image-classification" else "windows"
+        rows += [("validation", f"{output.percent(val['top1'])} of {val['n']} {what} right")]
     output.facts(console, rows)
     console.print(f"next: edgepress convert {run.path} --out {run.path.name}.edge", markup=False)

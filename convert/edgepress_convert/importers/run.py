@@ -1,16 +1,20 @@
-"""A RUN folder: everything is known."""
+"""A RUN folder: everything is known.
+
+The pictures of a run lie where they lay at training; of a speech run the examples are in the folder itself.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from edgepress_convert.importers.source import Hints, ImportFailure, Source, bundle_name
+from edgepress_runtime.manifest import ImageSpec
 from edgepress_train import run
 from edgepress_train.data import sources
 
 
 def read(path: Path, hints: Hints) -> Source:
-    """The run's model with the very data that it was trained on. Raises EdgepressError when the data changed."""
+    """The run's model with the very data that it was trained on. Raises EdgepressError when they changed."""
     found = run.load(path)
     given = {f"--{name}": value for name, value in vars(hints).items() if value is not None}
     if given:
@@ -22,9 +26,10 @@ def read(path: Path, hints: Hints) -> Source:
         labels=found.labels,
         preprocessing=found.preprocessing,
         model=run.load_model(found),
-        dataset=sources.reopen(found.data),
+        dataset=sources.reopen(found.data) if isinstance(found.preprocessing, ImageSpec) else None,
         recipe={
             "train": {"command": found.command, "config": dict(found.config), "versions": dict(found.versions)},
             "data": dict(found.data),
         },
+        folder=path,
     )

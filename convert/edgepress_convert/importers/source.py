@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepress_runtime.errors import EdgepressError
-from edgepress_runtime.manifest import ImageSpec
+from edgepress_runtime.manifest import ImageSpec, Preprocessing
 
 if TYPE_CHECKING:
     from edgepress_train.data.dataset import Dataset
@@ -42,18 +42,20 @@ class Hints:
 class Source:
     """A model with its surroundings: exactly one of `model` (float Keras) and `tflite` (ready bytes) is there.
 
-    `dataset` is None when nothing is known to calibrate and verify with. `recipe` is the story so far.
+    `dataset` is None when nothing is known to calibrate and verify with, or when that lies in `folder`, the RUN.
+    `recipe` is the story so far.
     """
 
     kind: str
     name: str
     task: str
     labels: tuple[str, ...]
-    preprocessing: ImageSpec
+    preprocessing: Preprocessing
     model: keras.Model | None = None
     tflite: bytes | None = None
     dataset: Dataset | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
 
 
 def read_labels(path: Path) -> tuple[str, ...]:

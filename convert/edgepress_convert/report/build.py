@@ -8,11 +8,12 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from edgepress_convert.report import figures, tables
+from edgepress_convert.report import figures, speech, tables, validity
 from edgepress_convert.report.gather import Findings, Model, gather
 from edgepress_convert.report.samples import Sample, pick
 from edgepress_runtime import disk
 from edgepress_runtime.errors import EdgepressError
+from edgepress_runtime.manifest import ImageSpec
 from edgepress_train import run
 from edgepress_train.progress import Progress, silent
 
@@ -55,6 +56,7 @@ def _contents(findings: Findings) -> dict[str, Any]:
     models = sorted(findings.models, key=lambda model: model is not leader)
     reference = tables.baseline(models, leader) if leader else None
     judged = leader.evaluations[0] if leader and leader.evaluations else None
+    heard = leader.streams[0] if leader and leader.streams else None
     return {
         "title": leader.name if leader else findings.trainings[0].run.path.name,
         "leader": leader,
@@ -64,11 +66,18 @@ def _contents(findings: Findings) -> dict[str, Any]:
         "scatter": figures.size_and_accuracy(models, judged["data"] if judged else None),
         "training": [(f"{t.run.data['name']} ({t.run.path.name})", figures.training(t)) for t in findings.trainings],
         "judged": judged,
+        "heard": heard,
+        "heard_hours": tables.hours(heard) if heard else "",
+        "trade": speech.trade(models, heard["data"]) if heard else None,
+        "spoken": speech.example(heard) if heard else None,
+        "conditions": speech.conditions(leader) if leader and len(leader.streams) > 1 else (),
+        "keywords": speech.per_keyword(heard) if heard else (),
+        "kind": tables.kind(judged) if judged else "",
         "confusion": tables.confusion(judged) if judged else None,
         "median": tables.milliseconds(leader.p50_ms) if leader and leader.p50_ms else "",
         "latencies": [figure for model in models for figure in figures.latency(model)],
         "layers": [figure for model in models if (figure := figures.layers(model))],
-        "validity": tables.validity(findings.trainings, models),
+        "validity": validity.validity(findings.trainings, models),
         "sources": [Path(source).name for source in findings.sources],
     }
 
@@ -77,6 +86,8 @@ def _samples(findings: Findings, leader: Model | None, progress: Progress) -> tu
     """Pictures with the leading model's answers, or the reason why there are none."""
     if leader is None or leader.bundle is None:
         return (), "no bundle was given"
+    if not isinstance(leader.bundle.manifest.preprocessing, ImageSpec):
+        return (), ""
     sources = [str(result["data"].get("source")) for result in leader.evaluations]
     trained = leader.bundle.manifest.recipe.get("data") or {}
     sources += [str(trained["source"])] if findings.trainings and trained.get("source") else []

@@ -70,16 +70,17 @@ def lines(
     y_format: Format = plain,
     y_floor: float | None = None,
     mark: tuple[float, str] | None = None,
+    any_x: bool = False,
 ) -> Markup:
-    """A line chart over whole numbers such as epochs.
+    """A line chart, over whole numbers such as epochs, or with `any_x` over any.
 
     `y_floor` is where the y axis begins at the latest; `mark` (x, text) draws a vertical line.
     """
     xs = [x for one in series for x, _ in one.points]
     ys = [y for one in series for _, y in one.points]
     low = min(ys) if y_floor is None else min(y_floor, *ys)
-    whole = [tick for tick in ticks(min(xs), max(xs), 6) if tick == round(tick)]
-    plane = _Plane(whole, ticks(low, max(ys)), x_range=(min(xs), max(xs)))
+    wanted = [tick for tick in ticks(min(xs), max(xs), 6) if any_x or tick == round(tick)]
+    plane = _Plane(wanted, ticks(low, max(ys)), x_range=(min(xs), max(xs)))
     parts = [plane.axes(x_label, y_label, plain, y_format)]
     if mark is not None:
         x, right = plane.x(mark[0]), plane.x(mark[0]) > WIDTH / 2

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepress_convert import tflite
+from edgepress_convert import inspect
 from edgepress_runtime.bundle import Bundle, is_bundle, open_bundle
 from edgepress_runtime.errors import EdgepressError
 from edgepress_train import run
@@ -24,6 +24,10 @@ KINDS: dict[str, dict[str, tuple[type, ...]]] = {
     "evaluate": {
         "bundle": (str,), "digest": (str,), "n": (int,), "top1": (float, int), "f1": (float, int), "labels": (list,),
         "confusion": (list,), "per_class": (dict,), "model_bytes": (int,), "data": (dict,),
+    },
+    "evaluate-stream": {
+        "bundle": (str,), "digest": (str,), "clips": (int,), "per_keyword": (dict,), "negative_hours": (float, int),
+        "det": (list,), "cpu_s_per_audio_s": (float, int), "model_bytes": (int,), "data": (dict,),
     },
     "bench": {
         "name": (str,), "digest": (str,), "model_bytes": (int,), "latency_ms": (dict,), "first_ms": (float, int),
@@ -50,8 +54,8 @@ class Training:
 class Model:
     """One model file and all that was said about it. `digest` is its bundle's, empty where no bundle is known.
 
-    `facts` are the keys of `inspect`, `parity` those of a conversion, `evaluations` and `benches` what these commands
-    printed, in the order given.
+    `facts` are the keys of `inspect`, `parity` those of a conversion, `evaluations` (of labelled data), `streams`
+    (evaluations of keyword spotters) and `benches` what these commands printed, in the order given.
     """
 
     name: str
@@ -62,6 +66,7 @@ class Model:
     facts: Mapping[str, Any] | None = None
     parity: Mapping[str, Any] | None = None
     evaluations: tuple[Mapping[str, Any], ...] = ()
+    streams: tuple[Mapping[str, Any], ...] = ()
     benches: tuple[Mapping[str, Any], ...] = ()
 
     @property
@@ -113,6 +118,7 @@ def _add(models: list[Model], new: Model) -> None:
                 facts=old.facts or new.facts,
                 parity=new.parity or old.parity,
                 evaluations=old.evaluations + new.evaluations,
+                streams=old.streams + new.streams,
                 benches=old.benches + new.benches,
             )
             return
@@ -126,7 +132,7 @@ def _of_bundle(bundle: Bundle) -> Model:
         bytes=len(bundle.model),
         digest=bundle.digest,
         bundle=bundle,
-        facts=dataclasses.asdict(tflite.facts(bytes(bundle.model), name=f"the model in {bundle.path.name}")),
+        facts=inspect.facts(bytes(bundle.model), f"the model in {bundle.path.name}"),
         parity=bundle.manifest.metrics.get("val"),
     )
 
@@ -173,6 +179,9 @@ def _of_result(kind: str, value: dict[str, Any], known: Sequence[Model]) -> Mode
     if kind == "evaluate":
         _check_confusion(value)
         return Model(value["bundle"], "", value["model_bytes"], value["digest"], evaluations=(value,))
+    if kind == "evaluate-stream":
+        _check_stream(value)
+        return Model(value["bundle"], "", value["model_bytes"], value["digest"], streams=(value,))
     if kind == "bench":
         _check_latency(value)
         return Model(value["name"], "", value["model_bytes"], value["digest"], benches=(value,))
@@ -193,6 +202,18 @@ def _check_confusion(value: dict[str, Any]) -> None:
     classes, rows = len(value["labels"]), value["confusion"]
     square = len(rows) == classes and all(isinstance(row, list) and len(row) == classes for row in rows)
     if not square or not all(isinstance(count, int) for row in rows for count in row) or value["n"] < 1:
+        raise EdgepressError(f"the evaluation of {value['bundle']} is damaged", "run evaluate again")
+
+
+def _check_stream(value: dict[str, Any]) -> None:
+    keys = {"clips", "found", "recall", "confused", "false_alarms", "threshold"}
+    points = {"threshold", "recall", "false_alarms_per_hour"}
+    example = value.get("example")
+    whole = all(isinstance(row, dict) and keys <= row.keys() for row in value["per_keyword"].values())
+    whole = whole and all(isinstance(point, dict) and points <= point.keys() for point in value["det"])
+    whole = whole and (example is None or {"averages", "step_ms", "threshold", "keyword", "file"} <= example.keys())
+    numbers = [n for row in [*value["per_keyword"].values(), *value["det"]] for n in row.values()] if whole else []
+    if not whole or not all(n is None or isinstance(n, (int, float)) for n in numbers):
         raise EdgepressError(f"the evaluation of {value['bundle']} is damaged", "run evaluate again")
 
 

@@ -16,6 +16,7 @@ from edgepress_runtime.bundle import Bundle
 from edgepress_runtime.classify import Classifier
 from edgepress_runtime.engine import open_engine
 from edgepress_runtime.image import decode
+from edgepress_runtime.manifest import ImageSpec
 from edgepress_train.data.dataset import Split
 from edgepress_train.data.pixels import load_split
 from edgepress_train.progress import Progress, silent
@@ -47,11 +48,12 @@ def pick(
     The right ones are drawn evenly over the classes by `seed`; the wrong ones are those it was surest of. At most
     MAX_JUDGED pictures are judged. Raises EdgepressError when the data cannot be opened.
     """
-    labels = bundle.manifest.labels
+    labels, spec = bundle.manifest.labels, bundle.manifest.preprocessing
+    assert isinstance(spec, ImageSpec)
     dataset, split, _ = held_out(bundle, data)
     if len(split) > MAX_JUDGED:
         split = split.take(quantize.stratified(split.labels, MAX_JUDGED, seed=seed))
-    pixels, kept, _ = load_split(split, bundle.manifest.preprocessing, progress=progress)
+    pixels, kept, _ = load_split(split, spec, progress=progress)
     truth = label_map(dataset.labels, labels, data)[kept.labels]
     answers, scores = np.zeros(len(kept), np.int64), np.zeros(len(kept))
     with open_engine(bundle.model_source) as engine:
@@ -65,8 +67,7 @@ def pick(
     wrong = np.flatnonzero(answers != truth)
     shown_wrong = wrong[np.argsort(-scores[wrong], kind="stable")[:count]]
     return tuple(
-        _sample(kept, index, labels, truth, answers, scores, bundle.manifest.preprocessing.channels)
-        for index in (*shown_right, *shown_wrong)
+        _sample(kept, index, labels, truth, answers, scores, spec.channels) for index in (*shown_right, *shown_wrong)
     )
 
 

@@ -1,4 +1,4 @@
-"""What a report says in words and figures: the summary, the tables and the validity record."""
+"""What a report says in words and figures: the summary and the tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgepress_convert.report.gather import Model, Training
+from edgepress_convert.report.gather import Model
 
 NOTHING = "—"
 _GAP = "\u00a0"  # a space that does not break, between a number and its unit
@@ -85,7 +85,7 @@ def wilson(right: float, n: int) -> tuple[float, float]:
 
 def leading(models: Sequence[Model]) -> Model | None:
     """The model that a report is about: int8 before others, evaluated before others, small before large."""
-    return min(models, key=lambda m: (m.scheme != "int8", not m.evaluations, m.bytes), default=None)
+    return min(models, key=lambda m: (m.scheme != "int8", not (m.evaluations or m.streams), m.bytes), default=None)
 
 
 def baseline(models: Sequence[Model], model: Model) -> Model | None:
@@ -105,18 +105,23 @@ def tiles(model: Model, reference: Model | None) -> tuple[Tile, ...]:
     result = model.evaluations[0] if model.evaluations else None
     if result:
         other = reference.evaluations[0] if reference and reference.evaluations else None
-        before = f"float32: {share(other['top1'])}" if other else f"{result['n']:,} held-out pictures"
+        before = f"float32: {share(other['top1'])}" if other else f"{result['n']:,} held-out {kind(result)}"
         found.append(Tile("Accuracy", share(result["top1"]), before))
     elif model.parity and model.parity.get("model_top1") is not None:
         before = f"float32: {share(model.parity['float_top1'])}, validation part"
         found.append(Tile("Accuracy", share(model.parity["model_top1"]), before))
+    for heard in model.streams[:1]:
+        found.append(Tile("Words found", share(heard.get("recall")), f"of {heard['clips']:,} clips"))
+        found.append(Tile("False alarms", number(heard.get("false_alarms"), 0), f"in {hours(heard)}"))
     smaller = f"float32: {kilobytes(reference.bytes)}" if reference else ""
     found.append(Tile("Model file", kilobytes(model.bytes), smaller))
     if model.benches:
         ms = model.benches[-1]["latency_ms"]
         found.append(Tile("Median latency", milliseconds(ms["p50"]), f"p99: {milliseconds(ms['p99'])}"))
     if model.facts:
-        work = f"{model.facts['macs'] / 1e6:,.2f} M multiply-adds"
+        macs = model.facts["macs"]
+        work = f"{macs / 1e6:,.2f} M multiply-adds" if macs >= 1e6 else f"{macs:,} multiply-adds"
+        work += " a step" if model.facts.get("stream") else ""
         found.append(Tile("Memory in use", kilobytes(model.facts["arena_bytes"]), work))
     found.append(Tile("Energy", energy(model.benches[-1] if model.benches else None), "per inference"))
     return tuple(found)
@@ -127,6 +132,9 @@ def comparison(models: Sequence[Model]) -> tuple[Row, ...]:
 
     def evaluated(key: Callable[[Mapping[str, Any]], str]) -> Callable[[Model], str]:
         return lambda m: key(m.evaluations[0]) if m.evaluations else NOTHING
+
+    def heard(key: Callable[[Mapping[str, Any]], str]) -> Callable[[Model], str]:
+        return lambda m: key(m.streams[0]) if m.streams else NOTHING
 
     def compared(key: Callable[[Mapping[str, Any]], str]) -> Callable[[Model], str]:
         return lambda m: key(m.parity) if m.parity and m.parity.get("model_top1") is not None else NOTHING
@@ -144,7 +152,11 @@ def comparison(models: Sequence[Model]) -> tuple[Row, ...]:
         ("Top 5", evaluated(lambda e: share(e.get("top5"))), False),
         ("Balanced accuracy", evaluated(lambda e: share(e.get("balanced_accuracy"))), False),
         ("F1, mean of classes", evaluated(lambda e: f"{e['f1']:.3f}"), False),
-        ("Judged on", evaluated(_data), False),
+        ("Judged on", evaluated(judged_on), False),
+        ("Words found", heard(lambda e: f"{share(e.get('recall'))} of {e['clips']:,} clips"), True),
+        ("False alarms", heard(lambda e: f"{number(e.get('false_alarms'), 0)} in {hours(e)}"), True),
+        ("False alarms an hour", heard(lambda e: number(e.get("false_alarms_per_hour"), 2)), False),
+        ("CPU seconds a second", heard(lambda e: f"{e['cpu_s_per_audio_s']:.5f}"), False),
         ("Accuracy at conversion", compared(_at_conversion), False),
         ("Same answer as float", compared(lambda p: f"{share(p['agreement'])} of {p['n']:,}"), False),
         ("Model file", lambda m: kilobytes(m.bytes), True),
@@ -175,23 +187,10 @@ def confusion(result: Mapping[str, Any]) -> Confusion:
     wrong = [(labels[i], labels[j], cell.count) for i, row in enumerate(matrix) for j, cell in enumerate(row) if i != j]
     common = tuple(sorted((w for w in wrong if w[2]), key=lambda w: -w[2])[:12])
     per_class = tuple(
-        Row(label, (f"{facts['n']:,}", share(facts["top1"]), share(facts["precision"]), _number(facts["f1"])))
+        Row(label, (f"{facts['n']:,}", share(facts["top1"]), share(facts["precision"]), number(facts["f1"])))
         for label, facts in result["per_class"].items()
     )
     return Confusion(labels, matrix if len(labels) <= MAX_MATRIX else (), common, per_class)
-
-
-def validity(trainings: Sequence[Training], models: Sequence[Model]) -> tuple[tuple[str, tuple[Row, ...]], ...]:
-    """What a reader needs to judge and repeat each figure, by its subject: (subject, rows of one cell)."""
-    found = [(f"Training {t.run.path.name}", _of_training(t)) for t in trainings]
-    for model in models:
-        if model.bundle is not None or model.digest:
-            found.append((f"Bundle {model.name}", _of_bundle(model)))
-        for result in model.evaluations:
-            found.append((f"Evaluation of {model.name}", _rows(_evaluation(result))))
-        for result in model.benches:
-            found.append((f"Measurement of {model.name}", _rows(_measurement(result))))
-    return tuple(found)
 
 
 def machine(facts: Mapping[str, Any]) -> str:
@@ -201,80 +200,10 @@ def machine(facts: Mapping[str, Any]) -> str:
     return ", ".join([str(part) for part in parts if part] + ([f"{cores} cores"] if cores else [])) or NOTHING
 
 
-def _of_training(found: Training) -> tuple[Row, ...]:
-    run, counts = found.run, found.run.data.get("counts", {})
-    val = run.metrics.get("val") or {}
-    return _rows(
-        {
-            "command": run.command,
-            "finished": run.created,
-            "data": ", ".join([str(run.data.get("name")), *(f"{part} {n:,}" for part, n in counts.items())]),
-            "data fingerprint": run.data.get("fingerprint"),
-            "files left out": run.data.get("skipped"),
-            "seeds": f"training {run.config.get('seed')}, split {run.config.get('split_seed')}",
-            "validation": f"{share(val['top1'])} of {val['n']:,} pictures" if val else None,
-            "seconds of training": run.metrics.get("train_seconds"),
-            "versions": _versions(run.versions),
-        }
-    )
-
-
-def _of_bundle(model: Model) -> tuple[Row, ...]:
-    rows: dict[str, Any] = {"digest": model.digest}
-    if model.bundle is not None:
-        facts = model.bundle.manifest
-        told = facts.recipe.get("quantize") or {}
-        given = told.get("representative") or {}
-        spec = facts.preprocessing
-        rows |= {
-            "made": facts.created,
-            "quantization": ", ".join(str(told[key]) for key in ("scheme", "weights") if key in told),
-            "representative data": f"{given['size']} of {given['source']} ({given['split']}), seed {given['seed']}"
-            if {"size", "source", "split", "seed"} <= given.keys()
-            else None,
-            "preprocessing": f"{spec.height}x{spec.width}, channels: {spec.channels}, {spec.fit}",
-            "trained by": (facts.recipe.get("train") or {}).get("command"),
-            "versions": _versions(facts.tools),
-        }
-    return _rows(rows)
-
-
-def _evaluation(result: Mapping[str, Any]) -> dict[str, Any]:
-    data = result["data"]
-    return {
-        "data": f"{data.get('name')}, {data.get('split')} part, {result['n']:,} pictures",
-        "data fingerprint": data.get("fingerprint"),
-        "files left out": len(result.get("skipped") or ()),
-        "bundle digest": result["digest"],
-    }
-
-
-def _measurement(result: Mapping[str, Any]) -> dict[str, Any]:
-    facts = result["machine"]
-    temperature = facts.get("temperature_c")
-    return {
-        "machine": machine(facts),
-        "system": ", ".join(f"{key} {facts[key]}" for key in ("architecture", "kernel", "python") if facts.get(key)),
-        "clock governor": facts.get("governor") or "not told by this machine",
-        "measured": facts.get("date"),
-        "load average": _load(facts),
-        "temperature": "not told by this machine" if temperature is None else f"{temperature} °C",
-        "engine": f"{result['engine']}, threads: {result['threads']}",
-        "calls": result["latency_ms"]["n"],
-        "over the bare engine": f"{result['overhead_ratio']:.3f} times" if result.get("overhead_ratio") else None,
-        "energy": energy(result),
-        "bundle digest": result["digest"],
-    }
-
-
-def _load(facts: Mapping[str, Any]) -> str | None:
-    """The 1-minute load average before and after; a busy machine measures itself slower."""
-    before, after = facts.get("load_1min_before"), facts.get("load_1min_after")
-    return None if before is None or after is None else f"{before} before, {after} after (1 minute)"
-
-
-def _rows(values: Mapping[str, Any]) -> tuple[Row, ...]:
-    return tuple(Row(name, (str(value),)) for name, value in values.items() if value not in (None, ""))
+def hours(result: Mapping[str, Any]) -> str:
+    """How long the negatives of an evaluation are; short ones in minutes."""
+    length = result["negative_hours"]
+    return f"{length:.2f}{_GAP}h" if length >= 0.1 or not length else f"{60 * length:.1f}{_GAP}min"
 
 
 def _interval(result: Mapping[str, Any]) -> str:
@@ -286,8 +215,14 @@ def _at_conversion(parity: Mapping[str, Any]) -> str:
     return f"{share(parity['model_top1'])} (float {share(parity['float_top1'])})"
 
 
-def _data(result: Mapping[str, Any]) -> str:
-    return f"{result['data'].get('name')}, {result['data'].get('split')} part, {result['n']:,} pictures"
+def judged_on(result: Mapping[str, Any]) -> str:
+    """The data of an evaluation of labelled examples."""
+    return f"{result['data'].get('name')}, {result['data'].get('split')} part, {result['n']:,} {kind(result)}"
+
+
+def kind(result: Mapping[str, Any]) -> str:
+    """What the examples of an evaluation are called."""
+    return str(result["data"].get("kind", "pictures"))
 
 
 def _memory(result: Mapping[str, Any]) -> str:
@@ -295,9 +230,6 @@ def _memory(result: Mapping[str, Any]) -> str:
     return NOTHING if value is None else f"{value:.0f}{_GAP}MB"
 
 
-def _number(value: Any) -> str:
-    return NOTHING if value is None else f"{value:.3f}"
-
-
-def _versions(found: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in sorted(found.items()))
+def number(value: Any, digits: int = 3) -> str:
+    """A number with so many decimals."""
+    return NOTHING if value is None else f"{value:,.{digits}f}"
