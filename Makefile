@@ -14,12 +14,12 @@ help: ## this list
 
 $(VENV)/ready: $(PROJECTS)
 	@test -n "$(PYTHON)" || { echo "edgepress needs Python 3.10 to 3.13 with venv (on Debian: apt install python3-venv)" >&2; exit 1; }
-	@echo "Setting up $(VENV): TensorFlow and what goes with it, about 700 MB, a minute or two." >&2
+	@echo "Setting up $(VENV): TensorFlow and what goes with it, about 900 MB, a minute or two." >&2
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e device_runtime -e apps -e '.[pv-cells,imagenet,test,lint]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e device_runtime -e apps -e '.[pv-cells,imagenet,speech,test,lint]'
 	@touch $@
 
-demo: $(VENV)/ready ## train, shrink, verify, install and measure a classifier on real photos
+demo: $(VENV)/ready ## train, shrink, verify, install and measure: a classifier of photos, and a word spotter
 	$(BIN)/edgepress demo --out demo-out
 
 test: $(VENV)/ready ## the default tests
