@@ -93,9 +93,9 @@ def test_another_configuration_is_another_training(first):
 
     path = Path(first["report"]).parent / "run"
     found = run.load(path)
-    assert demo._finished(path, found.config) == found
-    assert demo._finished(path, {**found.config, "epochs": 5}) is None
-    assert demo._finished(path.parent, found.config) is None
+    assert run.finished(path, found.config) == found
+    assert run.finished(path, {**found.config, "epochs": 5}) is None
+    assert run.finished(path.parent, found.config) is None
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path, config):

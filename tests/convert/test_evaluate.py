@@ -58,6 +58,11 @@ def test_a_folder_of_its_own_is_used_whole(bundle_file: Path, colours: Path) -> 
     }  # fmt: skip
 
 
+def test_a_classifier_of_pictures_is_not_played_sound(bundle_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(EdgepressError, match="colours sees pictures and hears nothing"):
+        evaluate.evaluate(bundle_file, evaluate.Request(positives=tmp_path))
+
+
 def test_of_the_training_data_only_the_held_out_part_is_used(
     made: dict[str, bytes], colours: Path, tmp_path: Path
 ) -> None:

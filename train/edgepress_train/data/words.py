@@ -18,6 +18,7 @@ from edgepress_train.data.tts import distance, lexicon, phonemes
 from edgepress_train.data.tts.voice import SpeechError
 
 _NEAREST = 0.7  # nearer words are the word itself in another mouth
+_ALIKE = 0.3  # of a word's sounds may differ in a single word that is still called alike
 _VOWELS = "iɪᵻeɛæaɑɒɔoʊuʌəᵊɐɜAIYOQW"
 _CONSONANTS = "pbtdkɡʧʤfvθðszʃʒhmnŋlɹjw"
 
@@ -42,38 +43,43 @@ def normalize(word: str) -> str:
 def sound_alikes(
     words: Sequence[str], count: int, *, sounds: Sequence[str] | None = None, nearest: float = _NEAREST
 ) -> tuple[Alike, ...]:
-    """The `count` English words and pairs of words that are nearest to any of `words`, the nearest first.
+    """For each of `words` the `count` English words, and pairs of common words, that sound most like it; nearest first.
 
-    Left out are the words themselves, what contains one of them (inflections, compounds), what sounds the same within
-    `nearest`, another spelling of the same sounds, and pairs that repeat a half too often. `sounds` are the words'
-    pronunciations where they are known.
+    Up to half are single words, as far as there are any that sound alike. Left out are the words themselves, what
+    contains one of them (inflections, compounds), what sounds the same within `nearest`, another spelling of the same
+    sounds, and pairs that repeat a half too often. `sounds` are the words' pronunciations where they are known.
     """
     targets = [phonemes.bare(s) for s in (sounds or [phonemes.kokoro(word) for word in words])]
     spellings = {normalize(word) for word in words}
     found: dict[str, Alike] = {}  # by their sounds
-    for target in targets:
-        near = [*_single(target, 4 * count), *_pairs(target, 4 * count)]
+
+    def take(near: list[Alike], wanted: int, limit: float) -> int:
         near.sort(key=lambda alike: (alike.distance, alike.text))
         used: dict[str, int] = {}
-        kept = 0
+        taken = 0
         for alike in near:
-            parts = alike.text.split()
             bare = phonemes.bare(alike.sounds).replace(" ", "")
+            parts = alike.text.split()
+            if taken == wanted or alike.distance > limit:
+                break
             if (
                 alike.distance < nearest
                 or alike.text in spellings
                 or bare in found
-                or any(_within(other, bare) for other in targets)
+                or any(_within(target, bare) for target in targets)
                 or any(used.get(part, 0) >= max(3, count // 8) for part in parts)
             ):
                 continue
             for part in parts:
                 used[part] = used.get(part, 0) + 1
             found[bare] = alike
-            kept += 1
-            if kept == count:
-                break
-    return tuple(sorted(found.values(), key=lambda alike: (alike.distance, alike.text))[:count])
+            taken += 1
+        return taken
+
+    for target in targets:
+        single = take(_single(target, 4 * count), count // 2, _ALIKE * len(target.replace(" ", "")))
+        take(_pairs(target, 4 * count), count - single, np.inf)
+    return tuple(sorted(found.values(), key=lambda alike: (alike.distance, alike.text)))
 
 
 def near_misses(sounds: str, count: int, rng: np.random.Generator) -> tuple[str, ...]:
@@ -119,10 +125,18 @@ def pieces(sounds: str) -> tuple[str, ...]:
 
 
 def random_words(count: int, rng: np.random.Generator, *, avoid: Sequence[str] = ()) -> tuple[str, ...]:
-    """Common English words, singly and in twos and threes, none of which is or contains a word of `avoid`."""
-    pool = [word for word in lexicon.common() if not _holds(word, avoid)]
+    """Common English words, singly and in twos and threes, none of which is or contains a word of `avoid`.
+
+    What is avoided changes the places where it would have been, and no others.
+    """
+    pool = lexicon.common()
     sizes = rng.choice([1, 1, 2, 3], count)
-    return tuple(" ".join(pool[int(i)] for i in rng.integers(0, len(pool), size)) for size in sizes)
+    drawn = [" ".join(pool[int(i)] for i in rng.integers(0, len(pool), size)) for size in sizes]
+    for place, text in enumerate(drawn):
+        while _holds(text, avoid):
+            text = pool[int(rng.integers(0, len(pool)))]
+        drawn[place] = text
+    return tuple(drawn)
 
 
 def contains(text: str, words: Sequence[str]) -> bool:

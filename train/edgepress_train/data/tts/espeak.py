@@ -95,7 +95,7 @@ class Espeak:
         """Speech; `phonemes` are eSpeak's mnemonics."""
         library = self._library
         library.choose(voice)
-        library.set(espeak_library.RATE, round(WORDS_A_MINUTE * manner.speed * manner.tone))
+        library.set(espeak_library.RATE, round(WORDS_A_MINUTE * manner.speed / manner.tone))
         library.set(espeak_library.PITCH, round(min(max(50 + 60 * np.log2(manner.pitch / manner.tone), 0), 99)))
         library.set(espeak_library.RANGE, round(min(50 * manner.liveliness, 99)))
         samples = library.say(f"[[{phonemes}]]" if phonemes else text)

@@ -31,7 +31,7 @@ class Hibari:
             raise SpeechError(f"hibari has no voice {voice!r}", "voices: heart")
         synthesizer = self._synthesizer
         sounds = phonemes or sounds_of.kokoro(text)
-        samples = synthesizer.from_phonemes(sounds, speed=manner.speed * manner.tone, seed=manner.seed)
+        samples = synthesizer.from_phonemes(sounds, speed=manner.speed / manner.tone, seed=manner.seed)
         return Speech(np.asarray(samples, np.float32), round(synthesizer.sample_rate * manner.tone))
 
     @functools.cached_property

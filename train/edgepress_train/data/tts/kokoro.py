@@ -72,7 +72,7 @@ class Kokoro:
         feeds = {
             "tokens": np.array([[0, *(self._vocabulary[letter] for letter in letters), 0]], np.int64),
             "style": self._tables(voice)[min(row, styles.ROWS - 1)][None],
-            "speed": np.array([manner.speed * manner.tone], np.float32),
+            "speed": np.array([manner.speed / manner.tone], np.float32),
             "pitch": np.array([manner.pitch / manner.tone * _pivot(manner.liveliness)], np.float32),
             "liveliness": np.array([manner.liveliness], np.float32),
             "stretch": _stretch(letters, manner, rng),

@@ -13,6 +13,7 @@ from typing import Any
 from edgepress_train.data.tts.voice import EngineMissing, SpeechError
 
 STRESS = "ˈˌ"
+_MARKS = STRESS + "ːʰʲ"  # letters to Unicode, but no sounds
 _SAME = str.maketrans({"T": "t", "ɾ": "t", "ᵊ": "ə", "ᵻ": "ɪ"})
 # eSpeak's IPA -> Kokoro's alphabet, longest first (misaki's espeak tables, Apache-2.0)
 _COMMON = (
@@ -36,7 +37,6 @@ _ENGLISH = (
     ("ɚ", "əɹ"),
     ("ɝ", "ɜɹ"),
     ("ɜːɹ", "ɜɹ"),
-    ("əl", "ᵊl"),
     ("ɐ", "ə"),
     ("r", "ɹ"),
     ("ʔ", "t"),
@@ -68,7 +68,7 @@ def bare(sounds: str) -> str:
 
     Spaces stay.
     """
-    kept = "".join(sound for sound in sounds if (sound.isalpha() and sound not in "ːʰʲ") or sound == " ")
+    kept = "".join(sound for sound in sounds if (sound.isalpha() and sound not in _MARKS) or sound == " ")
     kept = kept.translate(_SAME)
     return " ".join(kept.split())
 

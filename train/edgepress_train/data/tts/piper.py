@@ -62,7 +62,7 @@ class Piper:
         feeds = {
             "input": np.array([ids], np.int64),
             "input_lengths": np.array([len(ids)], np.int64),
-            "scales": np.array([0.0, 1 / (manner.speed * manner.tone), 0.0], np.float32),
+            "scales": np.array([0.0, manner.tone / manner.speed, 0.0], np.float32),
         }
         session = self._session(stem)
         if "sid" in {wanted.name for wanted in session.get_inputs()}:

@@ -56,22 +56,26 @@ class Size:
     """How many clips: of each word by Kokoro and by the cheaper engines, and of what is not the word.
 
     Sound-alikes, mutated sounds and pieces are counted for each word, other words and sentences for all together.
-    `val` is how many validate, as a share of what trains. About 0.5 CPU seconds a Kokoro clip of one word.
+    `val` is how many validate, as a share of what trains. A Kokoro clip of one word costs about 0.8 CPU seconds.
+
+    There are no mutated sounds unless they are asked for: what is a sound or two away from a word is what some people
+    say who mean it.
     """
 
     word: int = 900
     word_cheap: int = 250
     alike: int = 500
-    miss: int = 150
+    miss: int = 0
     piece: int = 100
     other: int = 700
     sentence: int = 600
     val: float = 0.15
 
     def scaled(self, factor: float) -> Size:
-        """All of them times `factor`."""
+        """All of them times `factor`, but for those that are 0 at least one."""
         fields = ("word", "word_cheap", "alike", "miss", "piece", "other", "sentence")
-        return Size(**{name: max(1, round(factor * getattr(self, name))) for name in fields}, val=self.val)
+        sizes = {name: getattr(self, name) for name in fields}
+        return Size(**{name: max(1, round(factor * size)) if size else 0 for name, size in sizes.items()}, val=self.val)
 
 
 @dataclass(frozen=True)
@@ -97,16 +101,18 @@ def make(words: Sequence[str], cast: Cast, *, size: Size = Size(), language: str
     made: list[Utterance] = []
     for split, company, share in (("train", train, 1.0), ("val", val, size.val)):
         part = size.scaled(share)
-        writer = _Writer(
-            wanted, sounds, company, part, split, language, np.random.default_rng((seed, 2, split == "val"))
-        )
+        writer = _Writer(wanted, sounds, company, part, split, language, seed)
         made += writer.everything()
         notes += [note for note in writer.notes if note not in notes]
     return Plan(tuple(made), kept, tuple(notes))
 
 
 class _Writer:
-    """Writes the utterances of one split."""
+    """Writes the utterances of one split.
+
+    Every section has random numbers of its own, so that another word, or another size of one section, leaves the clips
+    of the others as they are in the cache.
+    """
 
     def __init__(
         self,
@@ -116,21 +122,20 @@ class _Writer:
         size: Size,
         split: str,
         language: str,
-        rng: np.random.Generator,
+        seed: int,
     ) -> None:
         self._words, self._sounds, self._company, self._size = words, sounds, company, size
-        self._split, self._language, self._rng = split, language, rng
+        self._split, self._language, self._seed = split, language, seed
         self._english = language.startswith("en")
         self.notes: list[str] = []
 
     def everything(self) -> list[Utterance]:
         made = []
-        for word, sounds in zip(self._words, self._sounds, strict=True):
-            made += self._positives(word)
-            made += self._sounded(
-                "miss", sayings.near_misses(sounds, max(4, self._size.miss // 3), self._rng), self._size.miss
-            )
-            made += self._sounded("piece", sayings.pieces(sounds), self._size.piece)
+        for number, (word, sounds) in enumerate(zip(self._words, self._sounds, strict=True)):
+            made += self._positives(word, self._rng(number))
+            rng = self._rng(1000 + number)
+            made += self._sounded("miss", sayings.near_misses(sounds, self._size.miss // 3, rng), self._size.miss, rng)
+            made += self._sounded("piece", sayings.pieces(sounds), self._size.piece, self._rng(2000 + number))
         if self._english:
             try:
                 made += self._texts()
@@ -140,24 +145,30 @@ class _Writer:
             self.notes.append(f"no sentences and sound-alike words are known for {self._language!r}: bring recordings")
         return made
 
+    def _rng(self, section: int) -> np.random.Generator:
+        return np.random.default_rng((self._seed, 2, self._split == "val", section))
+
     def _texts(self) -> list[Utterance]:
         """Negatives that are real words: half of the sound-alikes and a third of the rest by Kokoro."""
-        size, rng, many = self._size, self._rng, len(self._words)
+        size, others, talks = self._size, self._rng(4000), self._rng(5000)
         alikes = sayings.sound_alikes(self._words, max(8, size.alike // 6), sounds=self._sounds)
-        made = self._said("alike", [alike.text for alike in alikes], size.alike * many, 0.5)
-        made += self._said("other", sayings.random_words(size.other, rng, avoid=self._words), size.other, 0.35)
-        return made + self._said("sentence", talk.sentences(size.sentence, rng, avoid=self._words), size.sentence, 0.35)
+        made = self._said("alike", [a.text for a in alikes], size.alike * len(self._words), 0.5, self._rng(3000))
+        made += self._said(
+            "other", sayings.random_words(size.other, others, avoid=self._words), size.other, 0.35, others
+        )
+        pool = talk.sentences(size.sentence, talks, avoid=self._words)
+        return made + self._said("sentence", pool, size.sentence, 0.35, self._rng(6000))
 
-    def _positives(self, word: str) -> list[Utterance]:
+    def _positives(self, word: str, rng: np.random.Generator) -> list[Utterance]:
         made = []
-        for voice, manner in self._kokoro(self._size.word):
-            before, after = self._context()
+        for voice, manner in self._kokoro(self._size.word, rng):
+            before, after = self._context(rng)
             made.append(
                 Utterance(
                     word,
                     voice,
                     manner,
-                    phonemes=self._pronounced(word, voice),
+                    phonemes=self._pronounced(word, voice, rng),
                     before=before,
                     after=after,
                     label=word,
@@ -165,69 +176,71 @@ class _Writer:
                 )
             )
         cheap = self._size.word_cheap + (0 if made else self._size.word)
-        for voice, manner in casting.cheap(self._company, cheap, self._rng):
-            after = self._pick(_ALONE)
-            before = self._pick(_GREETINGS) if self._english and self._rng.uniform() < 0.2 else ""
+        for voice, manner in casting.cheap(self._company, cheap, rng):
+            after = _pick(_ALONE, rng)
+            before = _pick(_GREETINGS, rng) if self._english and rng.uniform() < 0.2 else ""
             made.append(Utterance(word, voice, manner, before=before, after=after, label=word, split=self._split))
         return made
 
-    def _pronounced(self, word: str, voice: Voice) -> str:
+    def _pronounced(self, word: str, voice: Voice, rng: np.random.Generator) -> str:
         """The sounds of `word` as the speaker's country says them, one in four with a foreign or careless accent."""
-        rng = self._rng
         if not self._english:
             return phonemes.kokoro(word, self._language)
         british = rng.uniform() < (0.85 if voice.language == "en-gb" else 0.15)
         sounds = phonemes.kokoro(word, "en-gb" if british else "en-us")
         if rng.uniform() < 0.28:
-            sounds = accents.speak(sounds, self._pick(tuple(accents.ACCENTS)), rng)
+            sounds = accents.speak(sounds, _pick(tuple(accents.ACCENTS), rng), rng)
         return sounds
 
-    def _context(self) -> tuple[str, str]:
+    def _context(self, rng: np.random.Generator) -> tuple[str, str]:
         """What stands before and after the word: nothing for six of ten."""
-        rng, kind = self._rng, self._rng.uniform()
+        kind = rng.uniform()
         if not self._english or kind < 0.6:
-            return "", self._pick(_ALONE)
+            return "", _pick(_ALONE, rng)
         if kind < 0.72:
-            return self._pick(_GREETINGS), self._pick(_ALONE)
+            return _pick(_GREETINGS, rng), _pick(_ALONE, rng)
         if kind < 0.8:
-            return self._pick(_LEADS), self._pick(_ALONE)
+            return _pick(_LEADS, rng), _pick(_ALONE, rng)
         if kind < 0.93:
-            return "", self._pick(_REQUESTS)
-        return self._pick(_GREETINGS + _LEADS), _REQUESTS[int(rng.integers(len(_REQUESTS)))]
+            return "", _pick(_REQUESTS, rng)
+        return _pick(_GREETINGS + _LEADS, rng), _pick(_REQUESTS, rng)
 
-    def _sounded(self, kind: str, pool: Sequence[str], count: int) -> list[Utterance]:
+    def _sounded(self, kind: str, pool: Sequence[str], count: int, rng: np.random.Generator) -> list[Utterance]:
         """Negatives that only an engine with phonemes can say."""
         if not pool:
             return []
-        made = []
-        for number, (voice, manner) in enumerate(self._kokoro(count)):
-            sounds = pool[number % len(pool)]
-            made.append(
-                Utterance(
-                    sounds, voice, manner, phonemes=sounds, after=self._pick(_ALONE), kind=kind, split=self._split
-                )
+        return [
+            Utterance(
+                pool[number % len(pool)],
+                voice,
+                manner,
+                phonemes=pool[number % len(pool)],
+                after=_pick(_ALONE, rng),
+                kind=kind,
+                split=self._split,
             )
-        return made
+            for number, (voice, manner) in enumerate(self._kokoro(count, rng))
+        ]
 
-    def _said(self, kind: str, pool: Sequence[str], count: int, natural: float) -> list[Utterance]:
+    def _said(
+        self, kind: str, pool: Sequence[str], count: int, natural: float, rng: np.random.Generator
+    ) -> list[Utterance]:
         """Negatives that are texts, `natural` of them by Kokoro."""
         if not pool:
             return []
         by_kokoro = round(natural * count) if self._company.cheap else count
         by_kokoro = by_kokoro if self._company.of("kokoro") else 0
-        drawn = [*self._kokoro(by_kokoro), *casting.cheap(self._company, count - by_kokoro, self._rng)]
-        order = self._rng.permutation(len(drawn))
+        drawn = [*self._kokoro(by_kokoro, rng), *casting.cheap(self._company, count - by_kokoro, rng)]
         made = []
-        for number, index in enumerate(order):
+        for number, index in enumerate(rng.permutation(len(drawn))):
             text, (voice, manner) = pool[number % len(pool)], drawn[int(index)]
-            after = "" if kind == "sentence" else self._pick(_ALONE)
+            after = "" if kind == "sentence" else _pick(_ALONE, rng)
             made.append(Utterance(text, voice, manner, after=after, kind=kind, split=self._split))
         return made
 
-    def _kokoro(self, count: int) -> list[tuple[Voice, Manner]]:
-        if not self._company.of("kokoro"):
-            return []
-        return casting.kokoro(self._company, count, self._rng)
+    def _kokoro(self, count: int, rng: np.random.Generator) -> list[tuple[Voice, Manner]]:
+        return casting.kokoro(self._company, count, rng) if self._company.of("kokoro") else []
 
-    def _pick(self, pool: Sequence[str]) -> str:
-        return pool[int(self._rng.integers(len(pool)))]
+
+def _pick(pool: Sequence[str], rng: np.random.Generator) -> str:
+    return pool[int(rng.integers(len(pool)))]

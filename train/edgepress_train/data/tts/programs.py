@@ -30,11 +30,11 @@ class Flite:
         return tuple(Voice(self.name, name, "en-us", name != "kal16") for name in self._VOICES)
 
     def say(self, text: str, voice: str, manner: Manner = NEUTRAL, *, phonemes: str = "") -> Speech:
-        stretch = f"duration_stretch={1 / (manner.speed * manner.tone):.4f}"
+        stretch = f"duration_stretch={manner.tone / manner.speed:.4f}"
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "speech.wav"
-            _run([self._program, "-voice", voice, "--setf", stretch, "-t", text, "-o", str(path)], "")
-            return _read(path, manner)
+            run([self._program, "-voice", voice, "--setf", stretch, "-t", text, "-o", str(path)], "")
+            return read(path, manner)
 
 
 class Festival:
@@ -51,11 +51,11 @@ class Festival:
         return (Voice(self.name, "default", "en-us", False),)
 
     def say(self, text: str, voice: str, manner: Manner = NEUTRAL, *, phonemes: str = "") -> Speech:
-        stretch = f"(Parameter.set 'Duration_Stretch {1 / (manner.speed * manner.tone):.4f})"
+        stretch = f"(Parameter.set 'Duration_Stretch {manner.tone / manner.speed:.4f})"
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "speech.wav"
-            _run([self._program, "-eval", stretch, "-o", str(path)], text)
-            return _read(path, manner)
+            run([self._program, "-eval", stretch, "-o", str(path)], text)
+            return read(path, manner)
 
 
 def _find(program: str, remedy: str) -> str:
@@ -65,7 +65,8 @@ def _find(program: str, remedy: str) -> str:
     return path
 
 
-def _run(command: Sequence[str], stdin: str) -> None:
+def run(command: Sequence[str], stdin: str) -> None:
+    """Run a synthesizer to its end. Raises SpeechError when it fails, crashes or does not end."""
     try:
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
     except subprocess.TimeoutExpired:
@@ -74,7 +75,8 @@ def _run(command: Sequence[str], stdin: str) -> None:
         raise SpeechError(f"{command[0]} failed: {(done.stderr.strip() or 'without a word').splitlines()[-1]}")
 
 
-def _read(path: Path, manner: Manner) -> Speech:
+def read(path: Path, manner: Manner) -> Speech:
+    """The sound file that a synthesizer left, in the tone of `manner`. Raises SpeechError."""
     import soundfile
 
     try:

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,11 @@ def _speak_all(todo: dict[Path, Utterance], workers: int) -> Iterator[tuple[int,
         try:
             for future in as_completed(waiting):
                 yield future.result()
+        except BrokenProcessPool:
+            raise SpeechError(
+                "a process that spoke was ended from outside, or by its engine",
+                "run it again: what has been spoken is kept; with less memory, fewer workers",
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -223,17 +223,28 @@ _SLOT = re.compile(r"\{(\w+)\}")
 
 
 def sentences(count: int, rng: np.random.Generator, *, avoid: Sequence[str] = ()) -> tuple[str, ...]:
-    """`count` different English sentences that hold no word of `avoid`, not even inside another word."""
+    """`count` different English sentences that hold no word of `avoid`, not even inside another word.
+
+    What is avoided changes the places where it would have been, and no others.
+    """
     kinds = lexicon.by_kind()
-    found: dict[str, None] = {}
-    for number in range(20 * count):
-        if len(found) == count:
-            break
-        text = _SLOT.sub(lambda slot: _draw(slot[1], kinds, rng), SENTENCES[number % len(SENTENCES)])
-        text = text[0].upper() + text[1:]
-        if not words.contains(text, avoid):
-            found[text] = None
+    found: list[str] = [_sentence(number, kinds, rng) for number in range(count)]
+    seen: set[str] = set()
+    for place, text in enumerate(found):
+        for attempt in range(1000):
+            if text not in seen and not words.contains(text, avoid):
+                break
+            text = _sentence(place + attempt, kinds, rng)
+        else:
+            return tuple(found[:place])  # nearly every sentence holds such a word
+        seen.add(text)
+        found[place] = text
     return tuple(found)
+
+
+def _sentence(number: int, kinds: Mapping[str, tuple[str, ...]], rng: np.random.Generator) -> str:
+    text = _SLOT.sub(lambda slot: _draw(slot[1], kinds, rng), SENTENCES[number % len(SENTENCES)])
+    return text[0].upper() + text[1:]
 
 
 def _draw(slot: str, kinds: Mapping[str, tuple[str, ...]], rng: np.random.Generator) -> str:

@@ -28,7 +28,8 @@ class Trimmed:
 def resample(samples: np.ndarray, length: int) -> np.ndarray:
     """(n,) -> (length,) float32: the same band-limited signal on another grid, by its spectrum.
 
-    Exact for any ratio but for the ends, where signals should be silent.
+    For any ratio; lengths are whole, so over all of the signal time is off by up to half a sample. The ends should be
+    silent.
     """
     n = len(samples)
     if length == n or n == 0:

@@ -43,7 +43,8 @@ class Manner:
 
     `speed` above 1 is faster. `pitch` scales the voice's own pitch, `liveliness` how far the pitch moves (1: as the
     voice does by itself, 0: a monotone). `sway` is the deviation of the logarithm of each sound's length. `tone` scales
-    all frequencies, formants too, as a smaller or larger head would, at unchanged speed. `seed` is for what is random.
+    the formants, as a smaller head (above 1) or a larger one would, at unchanged speed; the pitch goes along only where
+    the engine has no say in it. `seed` is for what is random.
     """
 
     speed: float = 1.0
