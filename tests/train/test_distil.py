@@ -12,8 +12,13 @@ from edgepress_runtime.image import fit, normalize
 from edgepress_runtime.manifest import ImageSpec
 from edgepress_train import distil, run
 from edgepress_train.keras2 import keras
+from edgepress_train.lessons import Lessons
 
 SPEC = ImageSpec(6, 6, 1, (100.0,), (50.0,))
+
+
+def lessons(*labels):
+    return Lessons(labels, SPEC, 0, lambda **_: None, None, np.zeros(0, np.int64))
 
 
 def net(seed, classes=3):
@@ -71,7 +76,7 @@ def saved(path, seed, *, labels=("a", "b", "c"), spec=SPEC):
 def test_several_teachers_answer_with_their_mean(tmp_path):
     images, _ = batch()
     sources = [saved(tmp_path / str(seed), seed) for seed in (1, 2, 3)]
-    teacher = distil.teacher_of(sources, ("a", "b", "c"), SPEC)
+    teacher = distil.teacher_of(sources, lessons("a", "b", "c"))
     expected = np.mean([net(seed)(images).numpy() for seed in (1, 2, 3)], axis=0)
     assert np.allclose(teacher(tf.constant(images)).numpy(), expected, atol=1e-6)
 
@@ -79,7 +84,7 @@ def test_several_teachers_answer_with_their_mean(tmp_path):
 def test_a_teacher_of_other_classes_is_refused(tmp_path):
     source = saved(tmp_path / "t", 1, labels=("b", "a", "c"))
     with pytest.raises(EdgepressError, match="knows b, a, c, the data has a, b, c"):
-        distil.teacher_of([source], ("a", "b", "c"), SPEC)
+        distil.teacher_of([source], lessons("a", "b", "c"))
 
 
 @pytest.mark.parametrize(("channels", "wanted"), [(3, 3), (3, 1), (1, 3), (1, 1)])

@@ -8,9 +8,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgepress_runtime.errors import EdgepressError
+
+_Config = TypeVar("_Config", "TrainConfig", "SpeechConfig")
 
 # What no training can do anything with, whatever the data; what is merely unwise is let through.
 _BOUNDS: Mapping[str, tuple[float, float]] = {
@@ -147,6 +149,27 @@ class SpeechConfig:
 def as_json(config: TrainConfig | SpeechConfig) -> dict[str, Any]:
     """`config` as plain JSON values."""
     return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+
+
+def config_of(value: Mapping[str, Any]) -> TrainConfig:
+    """What `as_json` wrote of a TrainConfig. Raises EdgepressError for a configuration of another version."""
+    return _from_json(TrainConfig, value)
+
+
+def speech_config_of(value: Mapping[str, Any]) -> SpeechConfig:
+    """What `as_json` wrote of a SpeechConfig. Raises EdgepressError for a configuration of another version."""
+    return _from_json(SpeechConfig, value)
+
+
+def _from_json(kind: type[_Config], value: Mapping[str, Any]) -> _Config:
+    known = {field.name for field in dataclasses.fields(kind)}
+    try:
+        given: dict[str, Any] = {
+            key: tuple(item) if isinstance(item, list) else item for key, item in value.items() if key in known
+        }
+        return kind(**{**given, "out": Path(given["out"])})
+    except (KeyError, TypeError) as error:
+        raise EdgepressError(f"the run's configuration cannot be read: {error}", "train it again") from None
 
 
 def _check_bounds(config: TrainConfig | SpeechConfig) -> None:

@@ -15,6 +15,7 @@ from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.manifest import ImageSpec
 from edgepress_train import run
 from edgepress_train.keras2 import keras
+from edgepress_train.lessons import Lessons
 
 # (n, height, width, channels) as the student sees them -> (n, classes) probabilities
 Teacher = Callable[[Any], Any]
@@ -52,12 +53,14 @@ def soften(probabilities, temperature: float):
     return tf.nn.softmax(_log(probabilities) / temperature, axis=1)
 
 
-def teacher_of(sources: Sequence[str], labels: tuple[str, ...], spec: ImageSpec) -> Teacher:
-    """The mean answer of the RUN folders `sources` to pictures prepared as `spec` says.
+def teacher_of(sources: Sequence[str], lessons: Lessons) -> Teacher:
+    """The mean answer of the RUN folders `sources` to the pictures of `lessons`.
 
     Teachers may want another size, colour or normalisation: they get it. Raises EdgepressError when their labels are
-    not `labels`, in that order.
+    not those of the lessons, in that order.
     """
+    labels, spec = lessons.labels, lessons.preprocessing
+    assert isinstance(spec, ImageSpec)
     members = []
     for source in sources:
         trained = run.load(source)

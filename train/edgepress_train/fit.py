@@ -67,6 +67,7 @@ def fit(
     metrics: Sequence[Any] = (),
     val: tf.data.Dataset | None = None,
     monitor: str = "val_accuracy",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     resume: bool = False,
     progress: Progress = silent,
 ) -> Fitted:
@@ -87,7 +88,7 @@ def fit(
             epochs=config.epochs,
             steps_per_epoch=steps,
             validation_data=val,
-            callbacks=[tracker],
+            callbacks=[*callbacks, tracker],
             verbose=0,
         )
     return tracker.finish()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -12,11 +13,12 @@ import edgepress_train.keras2  # noqa: F401  first: it decides how TensorFlow st
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.manifest import ImageSpec
 from edgepress_train import distil, models, run, validation
-from edgepress_train.config import TrainConfig, as_json
+from edgepress_train.config import TrainConfig, as_json, config_of
 from edgepress_train.data import augment_image, pipeline, pixels, sources
-from edgepress_train.data.dataset import Holdout
-from edgepress_train.fit import build_optimizer, fit, fit_config
+from edgepress_train.data.dataset import Dataset, Holdout, Skipped
+from edgepress_train.fit import build_optimizer, fit_config
 from edgepress_train.keras2 import keras
+from edgepress_train.lessons import Lessons, teach
 from edgepress_train.models.init import initialise
 from edgepress_train.progress import Progress, silent
 
@@ -39,42 +41,22 @@ def train(
     holdout = Holdout(config.split_seed, config.val_fraction, config.test_fraction)
     dataset = sources.open_dataset(config.data, holdout=holdout)
     keras.utils.set_random_seed(config.seed)
-    raw = ImageSpec(*config.size, config.channels, (0.0,) * config.channels, (1.0,) * config.channels, config.fit)
-    classes = len(dataset.labels)
-    model = models.build(config.arch, (*config.size, config.channels), classes)
+    model = models.build(config.arch, (*config.size, config.channels), len(dataset.labels))
     if config.init:  # also with --resume, which may find nothing yet to go on with
         initialise(model, config.init)
-    train_pixels, train_split, train_skipped = pixels.load_split(dataset.splits["train"], raw, progress=progress)
-    val_pixels, val_split, val_skipped = pixels.load_split(dataset.splits["val"], raw, progress=progress)
-    skipped = (*dataset.skipped, *train_skipped, *val_skipped)
-    mean, std = statistics(train_pixels, config.normalize)
-    preprocessing = dataclasses.replace(raw, mean=mean, std=std)
-
-    data = pipeline.examples(
-        train_pixels, train_split, classes, smoothing=config.label_smoothing, class_weight=config.class_weight
-    )
-    hard_val = dataclasses.replace(val_split, targets=None)
-    val = pipeline.examples(val_pixels, hard_val, classes)
-
-    def batches(start: int, stop: int):
-        return pipeline.train_batches(
-            data, preprocessing, augment=config.augment, batch=config.batch, seed=config.seed, start=start, stop=stop
-        )
-
+    lessons, skipped = gather(config, dataset, progress=progress)
     learner = model
     if config.teacher:
-        teacher = distil.teacher_of(config.teacher.split(","), dataset.labels, preprocessing)
+        teacher = distil.teacher_of(config.teacher.split(","), lessons)
         learner = distil.Distilled(model, teacher, weight=config.distil_weight, temperature=config.distil_temperature)
     run.prepare(config.out, as_json(config), resume=resume, force=force)
-    val_batches = pipeline.plain_batches(val, preprocessing) if len(val) else None
-    fitted = fit(
+    fitted = teach(
         learner,
-        batches,
-        config=fit_config(config, len(data)),
+        lessons,
+        config=fit_config(config, lessons.size),
+        batch=config.batch,
+        seed=config.seed,
         out=config.out,
-        loss=keras.losses.CategoricalCrossentropy(),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        val=val_batches,
         resume=resume,
         progress=progress,
     )
@@ -85,11 +67,50 @@ def train(
         command=shlex.join(command),
         config=as_json(config),
         labels=dataset.labels,
-        preprocessing=preprocessing,
+        preprocessing=lessons.preprocessing,
         data={**dataset.describe(), "skipped": len(skipped)},
-        metrics=validation.describe(model, fitted, val_batches, val_split.labels),
+        metrics=validation.describe(model, fitted, lessons),
     )
     return run.save(result, model)
+
+
+def gather(
+    config: TrainConfig, dataset: Dataset, *, preprocessing: ImageSpec | None = None, progress: Progress = silent
+) -> tuple[Lessons, tuple[Skipped, ...]]:
+    """The pictures of `dataset`, decoded, and those that could not be.
+
+    Without `preprocessing` it is chosen as `config` says, its normalisation from the training pictures.
+    """
+    spec = preprocessing or ImageSpec(
+        *config.size, config.channels, (0.0,) * config.channels, (1.0,) * config.channels, config.fit
+    )
+    train_pixels, train_split, train_skipped = pixels.load_split(dataset.splits["train"], spec, progress=progress)
+    val_pixels, val_split, val_skipped = pixels.load_split(dataset.splits["val"], spec, progress=progress)
+    if preprocessing is None:
+        mean, std = statistics(train_pixels, config.normalize)
+        spec = dataclasses.replace(spec, mean=mean, std=std)
+    classes = len(dataset.labels)
+    data = pipeline.examples(
+        train_pixels, train_split, classes, smoothing=config.label_smoothing, class_weight=config.class_weight
+    )
+    val = pipeline.examples(val_pixels, dataclasses.replace(val_split, targets=None), classes)
+    lessons = Lessons(
+        labels=dataset.labels,
+        preprocessing=spec,
+        size=len(data),
+        train=partial(pipeline.train_batches, data, spec, augment=config.augment),
+        val=pipeline.plain_batches(val, spec) if len(val) else None,
+        val_labels=val_split.labels,
+    )
+    return lessons, (*dataset.skipped, *train_skipped, *val_skipped)
+
+
+def reopen(trained: run.Run, progress: Progress = silent) -> Lessons:
+    """The lessons of the finished run `trained`. Raises EdgepressError when its pictures changed."""
+    config = config_of(trained.config)
+    assert isinstance(trained.preprocessing, ImageSpec)
+    dataset = sources.reopen(trained.data)
+    return gather(config, dataset, preprocessing=trained.preprocessing, progress=progress)[0]
 
 
 def statistics(train_pixels: np.ndarray, normalize: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

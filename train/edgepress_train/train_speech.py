@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,20 @@ from edgepress_runtime import disk
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.manifest import Pcen, SpeechSpec
 from edgepress_train import models, run, validation
-from edgepress_train.config import SpeechConfig, as_json
+from edgepress_train.config import SpeechConfig, as_json, speech_config_of
 from edgepress_train.data import augment_features, augment_speech, pipeline_speech, speech_material, spoken_words
 from edgepress_train.data.dataset import Holdout
 from edgepress_train.data.speech_examples import Cut, Scenery, extract
 from edgepress_train.data.speech_material import Material
-from edgepress_train.fit import build_optimizer, fit, fit_config
+from edgepress_train.fit import build_optimizer, fit_config
 from edgepress_train.keras2 import keras
+from edgepress_train.lessons import Lessons, teach
 from edgepress_train.models.init import initialise
 from edgepress_train.progress import Progress, silent
 
 TASK = "keyword-spotting"
+# part of the data -> features (n, frames, features) and labels (n,)
+Parts = Mapping[str, tuple[np.ndarray, np.ndarray]]
 FRONT_ENDS = ("log-mel", "pcen", "mfcc", "micro")
 # mean and deviation of the fixed normalisations; features are natural logarithms
 NORMALIZE = {"raw": (0.0, 1.0), "log10": (-2 * float(np.log(10)), float(np.log(10)))}
@@ -60,36 +64,20 @@ def train(
     model = models.build(config.arch, (frames, spec.features, 1), len(material.labels), archs=models.SPEECH_ARCHS)
     if config.init:
         initialise(model, config.init)
-    cut = Cut(spec, frames + round(_SLACK_S * spec.rate_hz / spec.hop), round(_SLACK_S * spec.rate_hz / spec.hop))
-    found, labels = extract(
-        material.train, cut, copies=config.copies, scenery=scenery, seed=config.seed, progress=progress
-    )
-    val_found, val_labels = extract(material.val, cut, seed=config.seed + 1, progress=progress)
-    mean, std = statistics(found, config.normalize)
-    preprocessing = dataclasses.replace(spec, mean=mean, std=std)
-    data = examples(found, labels, len(material.labels), config)
-    val = examples(val_found, val_labels, len(material.labels), dataclasses.replace(config, label_smoothing=0.0))
-    numbers = (frames, preprocessing.mean, preprocessing.std)
-
-    def batches(start: int, stop: int):
-        return pipeline_speech.train_batches(
-            data, *numbers, augment=config.augment, batch=config.batch, seed=config.seed, start=start, stop=stop
-        )
-
+    lessons, parts = cut(config, material, spec, scenery=scenery, progress=progress)
     run.prepare(config.out, as_json(config), resume=resume, force=force)
-    val_batches = pipeline_speech.plain_batches(val, *numbers) if len(val) else None
-    fitted = fit(
+    fitted = teach(
         model,
-        batches,
-        config=fit_config(config, len(data)),
+        lessons,
+        config=fit_config(config, lessons.size),
+        batch=config.batch,
+        seed=config.seed,
         out=config.out,
-        loss=keras.losses.CategoricalCrossentropy(),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        val=val_batches,
         resume=resume,
         progress=progress,
     )
-    _keep_examples(config.out, numbers, (found, labels), (val_found, val_labels), seed=config.seed)
+    assert isinstance(lessons.preprocessing, SpeechSpec)
+    _keep_examples(config.out, (frames, lessons.preprocessing), parts, seed=config.seed)
     _keep_validation(config.out, material, spec.rate_hz)
     run.write_skipped(config.out, material.skipped)
     result = run.Run(
@@ -98,11 +86,61 @@ def train(
         command=shlex.join(command),
         config=as_json(config),
         labels=material.labels,
-        preprocessing=preprocessing,
+        preprocessing=lessons.preprocessing,
         data=material.data,
-        metrics=validation.describe(model, fitted, val_batches, val_labels),
+        metrics=validation.describe(model, fitted, lessons),
     )
     return run.save(result, model)
+
+
+def cut(
+    config: SpeechConfig, material: Material, spec: SpeechSpec, *, scenery: Scenery, fixed: bool = False,
+    progress: Progress = silent,
+) -> tuple[Lessons, Parts]:  # fmt: skip
+    """The windows of `material`, and the features and labels of each part.
+
+    The normalisation is chosen as `config` says, unless that of `spec` is `fixed`.
+    """
+    frames = window_frames(config, spec)
+    slack = round(_SLACK_S * spec.rate_hz / spec.hop)
+    windows = Cut(spec, frames + slack, slack)
+    found, labels = extract(
+        material.train, windows, copies=config.copies, scenery=scenery, seed=config.seed, progress=progress
+    )
+    val_found, val_labels = extract(material.val, windows, seed=config.seed + 1, progress=progress)
+    if not fixed:
+        mean, std = statistics(found, config.normalize)
+        spec = dataclasses.replace(spec, mean=mean, std=std)
+    data = examples(found, labels, len(material.labels), config)
+    val = examples(val_found, val_labels, len(material.labels), dataclasses.replace(config, label_smoothing=0.0))
+    numbers = (frames, spec.mean, spec.std)
+    lessons = Lessons(
+        labels=material.labels,
+        preprocessing=spec,
+        size=len(data),
+        train=partial(pipeline_speech.train_batches, data, *numbers, augment=config.augment),
+        val=pipeline_speech.plain_batches(val, *numbers) if len(val) else None,
+        val_labels=val_labels,
+    )
+    return lessons, {"train": (found, labels), "val": (val_found, val_labels)}
+
+
+def reopen(trained: run.Run, progress: Progress = silent) -> Lessons:
+    """The lessons of the finished run `trained`: its sound is read, or synthesized, cut and augmented again.
+
+    Raises EdgepressError when that gives other labels than the run has.
+    """
+    config = speech_config_of(trained.config)
+    assert isinstance(trained.preprocessing, SpeechSpec)
+    scenery = Scenery(config.sound, _folders(config.noise), config.seed)
+    material = gather(config, trained.preprocessing, progress)
+    if material.labels != trained.labels:
+        raise EdgepressError(
+            f"the sound of {trained.path} now has the labels {', '.join(material.labels)}, the run has "
+            f"{', '.join(trained.labels)}",
+            "bring back the recordings that it was trained on, or train again",
+        )
+    return cut(config, material, trained.preprocessing, scenery=scenery, fixed=True, progress=progress)[0]
 
 
 def gather(config: SpeechConfig, spec: SpeechSpec, progress: Progress) -> Material:
@@ -184,14 +222,14 @@ def examples(found: np.ndarray, labels: np.ndarray, classes: int, config: Speech
     return pipeline_speech.Examples(found, targets.astype(np.float32), weights)
 
 
-def _keep_examples(out: Path, numbers: tuple, train: tuple, val: tuple, *, seed: int) -> None:
+def _keep_examples(out: Path, seen: tuple[int, SpeechSpec], parts: Parts, *, seed: int) -> None:
     """`features.npz`: some examples of each part as the net takes them, so that converting needs no sound."""
-    frames, mean, std = numbers
+    frames, spec = seen
     arrays: dict[str, np.ndarray] = {}
-    for part, (found, labels) in (("train", train), ("val", val)):
+    for part, (found, labels) in parts.items():
         index = np.sort(np.random.default_rng(seed).permutation(len(found))[:_KEPT])
         middle = pipeline_speech.centred(found[index], frames)
-        arrays[f"{part}_features"] = pipeline_speech.normalized(middle, mean, std)[..., 0].astype(np.float16)
+        arrays[f"{part}_features"] = pipeline_speech.normalized(middle, spec.mean, spec.std)[..., 0].astype(np.float16)
         arrays[f"{part}_labels"] = labels[index]
     partial = out / "features.partial.npz"
     np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]  # NumPy's own stub forgets keywords

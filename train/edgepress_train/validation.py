@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from edgepress_train.fit import Fitted
 from edgepress_train.keras2 import keras
+from edgepress_train.lessons import Lessons
 
 
-def describe(model: keras.Model, fitted: Fitted, batches: tf.data.Dataset | None, truth: np.ndarray) -> dict[str, Any]:
-    """How long it was trained, its size, and under `val` its figures on `batches`, whose labels are `truth` (n,).
+def describe(model: keras.Model, fitted: Fitted, lessons: Lessons) -> dict[str, Any]:
+    """How long it was trained, its size, and under `val` its figures on the validation examples.
 
     Without validation examples `val` is None. `loss` is the mean cross-entropy in nats; `balanced_accuracy` the mean
     recall of the classes that occur.
@@ -24,8 +24,9 @@ def describe(model: keras.Model, fitted: Fitted, batches: tf.data.Dataset | None
         "params": int(model.count_params()),
         "val": None,
     }
-    if batches is not None and len(truth):
-        scores = model.predict(batches, verbose=0)
+    truth = lessons.val_labels
+    if lessons.val is not None and len(truth):
+        scores = model.predict(lessons.val, verbose=0)
         right = scores.argmax(axis=1) == truth
         recalls = [right[truth == label].mean() for label in np.unique(truth)]
         told["val"] = {
