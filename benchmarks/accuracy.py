@@ -21,17 +21,23 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Study:
-    """A recipe, the data it is for, and the bundles whose accuracy is reported."""
+    """A recipe, the data it is for, the bundles whose accuracy is reported, and the recipe of its teacher, if any.
+
+    The teacher is trained once, with seed 0, for all seeds of the student; it sees the same training part.
+    """
 
     recipe: str
     data: str = ""
     schemes: tuple[str, ...] = ("float32", "int8")
+    teacher: str = ""
 
 
 STUDIES = {
-    "pv-cells": Study("pv-cells", "pv-cells"),
+    "pv-cells": Study("pv-cells", "pv-cells", teacher="pv-cells-teacher"),
+    "pv-cells-teacher": Study("pv-cells-teacher", "pv-cells", ("float32",)),
     "pv-cells-demo": Study("pv-cells-demo", "pv-cells"),
     "cifar10": Study("cifar10"),
+    "cifar10-teacher": Study("cifar10-teacher"),
     "cifar10-reference": Study("mlperf-tiny-resnet8"),
 }
 
@@ -45,12 +51,19 @@ def edgepress(*words: object) -> dict:
     return json.loads(done.stdout)
 
 
+def trained(recipe: str, *, data: str, seed: int, out: Path, teacher: Path | None = None) -> Path:
+    """The RUN folder of one training, done now if it is not finished yet."""
+    run = out / f"{recipe}-{seed}"
+    if not (run / "run.json").is_file():
+        train = ["train", "image", "--data", data, "--recipe", recipe, "--seed", seed, "--out", run, "--resume"]
+        edgepress(*train, *(("--teacher", teacher) if teacher else ()))
+    return run
+
+
 def measure(study: Study, *, data: str, seed: int, out: Path) -> dict:
     """Train with `seed`, then evaluate every scheme on the held-out part, which no earlier step has seen."""
-    run = out / f"{study.recipe}-{seed}"
-    if not (run / "run.json").is_file():
-        train = ["train", "image", "--data", data, "--recipe", study.recipe, "--seed", seed, "--out", run, "--resume"]
-        edgepress(*train)
+    teacher = trained(study.teacher, data=data, seed=0, out=out) if study.teacher else None
+    run = trained(study.recipe, data=data, seed=seed, out=out, teacher=teacher)
     row: dict = {"seed": seed}
     for scheme in study.schemes:
         bundle = run.with_name(f"{run.name}-{scheme}.edge")

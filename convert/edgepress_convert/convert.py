@@ -9,16 +9,19 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
 
 from edgepress_convert import bundle, importers, quantize, tflite, verify
+from edgepress_convert import plan as plans
+from edgepress_convert.compact import shorten
 from edgepress_convert.examples import Examples
 from edgepress_convert.importers import Hints, Source
 from edgepress_convert.importers.source import bundle_name
+from edgepress_convert.plan import Plan
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.manifest import DetectionSpec
 from edgepress_train import run
@@ -118,7 +121,7 @@ def convert(config: ConvertConfig, *, progress: Progress = silent) -> Converted:
     _check(config)
     progress("convert", 0, 4, "reading the model")
     source = importers.read(config.source, config.hints)
-    task = _task(source.task)
+    task = task_of(source.task)
     task.check(config)
     held = task.held(source, config, progress)
     if source.tflite is not None:
@@ -129,10 +132,13 @@ def convert(config: ConvertConfig, *, progress: Progress = silent) -> Converted:
         scheme, model, parity = "as-is", source.tflite, None
         story: dict[str, Any] = {"quantize": {"scheme": scheme}}
     else:
-        scheme = config.quantize or "int8"
-        model, parity, story = _from_keras(source, scheme, config, held, task, progress)
+        plan = _plan(source, config)
+        scheme = plan.scheme
+        model, parity, story = _from_keras(source, plan, config, held, task, progress)
     progress("convert", 3, 4, "packing")
     finished = task.finish(model, held, source, config, progress)
+    if source.tflite is None:
+        finished = replace(finished, model=shorten(finished.model))
     recipe = {**source.recipe, **story, **finished.recipe}
     name = config.name or source.name
     bundle.pack(
@@ -171,7 +177,8 @@ def tools() -> dict[str, str]:
     return {**run.versions(), "ai-edge-litert": importlib.metadata.version("ai-edge-litert")}
 
 
-def _task(name: str) -> Task:
+def task_of(name: str) -> Task:
+    """The module that converts models for task `name`. Raises EdgepressError."""
     if name not in TASKS:
         raise EdgepressError(f"models for {name} cannot be converted", "update edgepress")
     return cast(Task, importlib.import_module(TASKS[name]))
@@ -189,24 +196,37 @@ def _check(config: ConvertConfig) -> None:
         )
 
 
+def _plan(source: Source, config: ConvertConfig) -> Plan:
+    """How to quantize: as the source wants it, unless the configuration says otherwise."""
+    plan = source.plan
+    if config.quantize is not None and config.quantize != plan.scheme:
+        plan = Plan(scheme=config.quantize)  # ranges and kept layers were chosen for the other scheme
+    return plan if config.weights == "per-channel" else replace(plan, weights=config.weights)
+
+
 def _from_keras(
-    source: Source, scheme: str, config: ConvertConfig, held: Examples, task: Task, progress: Progress
+    source: Source, plan: Plan, config: ConvertConfig, held: Examples, task: Task, progress: Progress
 ) -> tuple[bytes, verify.Parity | None, dict[str, Any]]:
-    representative, calibration = None, None
+    scheme, representative, calibration = plan.scheme, None, None
     if quantize.SCHEMES[scheme].representative:
         representative, calibration = task.representative(source, config, progress)
     progress("convert", 1, 4, f"converting to {scheme}")
-    # The float32 twin is what the comparison layer by layer needs.
-    schemes = tuple(dict.fromkeys(("float32", scheme)))
     assert source.model is not None
-    made = quantize.convert(source.model, schemes, representative=representative, weights=config.weights)
+    # The float32 twin is what the comparison layer by layer needs.
+    schemes = tuple(dict.fromkeys(("float32", *((scheme,) if plan.plain else ()))))
+    both = quantize.convert(source.model, schemes, representative=representative, weights=plan.weights)
+    if plan.plain:
+        made = both[scheme]
+    else:
+        assert representative is not None  # schemes with ranges and kept layers need one
+        made = quantize.from_plan(source.model, plan, representative)
     progress("convert", 2, 4, "comparing with the original")
-    story = {"quantize": quantize.describe(scheme, config.weights, calibration)}
-    parity = verify.compare(source.model, made[scheme], reference=made["float32"], examples=held)
+    story = {"quantize": {**plans.as_json(plan), **quantize.describe(scheme, plan.weights, calibration)}}
+    parity = verify.compare(source.model, made, reference=both["float32"], examples=held)
     verify.gate(parity, config.max_drop, scheme=scheme, remedies=_remedies(scheme, config), noun=held.noun)
     if scheme in ("float32", "float16"):
         verify.gate_scores(parity, scheme=scheme, noun=held.noun)
-    return made[scheme], parity, story
+    return made, parity, story
 
 
 def _metrics(source: Source, parity: verify.Parity | None) -> dict[str, Any]:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgepress_convert import flatbuffer
 from edgepress_convert.flatbuffer import Graph, Op, Tensor
-from edgepress_runtime.errors import EdgepressError
+from edgepress_convert.tensors import open_glass
 
 CEILING_DB = 120.0  # what an exact copy is given, since JSON has no infinity
 # The best that 8 bits can do, 6.02 dB a bit + 1.76 (Bennett 1948, for a signal that fills the range): no layer is
@@ -117,21 +116,12 @@ def _db(signal: float, noise: float) -> float:
 
 
 class _Probe:
-    """One interpreter that keeps every tensor, so without delegates, which hide what is inside them."""
+    """One model whose every tensor can be read after a run, as real numbers."""
 
     def __init__(self, model: bytes, graph: Graph) -> None:
         self.graph = graph
         self.source = graph.tensors[graph.inputs[0]]
-        try:
-            self.interpreter = Interpreter(
-                model_content=model,
-                experimental_preserve_all_tensors=True,
-                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-                num_threads=1,
-            )
-            self.interpreter.allocate_tensors()
-        except (RuntimeError, ValueError) as error:
-            raise EdgepressError(f"LiteRT cannot load the converted model: {error}") from None
+        self.interpreter = open_glass(model)
 
     def run(self, real: np.ndarray) -> None:
         stored = real

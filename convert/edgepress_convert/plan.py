@@ -24,6 +24,11 @@ class Plan:
     ranges: str = "min-max"
     keep: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def plain(self) -> bool:
+        """Whether the converter does it all by itself: no ranges of one's own, no layers kept."""
+        return self.ranges == "min-max" and not self.keep
+
 
 def as_json(plan: Plan) -> dict[str, Any]:
     """`plan` as plain JSON values, for `run.json` and manifests."""

@@ -23,6 +23,7 @@ import numpy as np
 
 from edgepress_convert import flatbuffer
 from edgepress_convert.compact import compact
+from edgepress_convert.plan import Plan
 from edgepress_runtime.errors import EdgepressError
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ SCHEMES: dict[str, Scheme] = {
 
 # Which weights share one scale: none across channels; dense layers across all of theirs; every layer
 WEIGHTS = ("per-channel", "per-tensor-dense", "per-tensor")
+
+# What single layers of an int8 model may be stored in instead
+KEPT = ("int16x8", "float16", "float32")
 
 
 def scheme(name: str) -> Scheme:
@@ -116,8 +120,7 @@ def convert(
     may be Keras 2 or 3. Raises QuantizeError for what the converter cannot do, naming the operator where it is one.
     """
     wanted = {name: scheme(name) for name in schemes}
-    if weights not in WEIGHTS:
-        raise QuantizeError(f"unknown choice of weights {weights!r}", f"known: {', '.join(WEIGHTS)}")
+    _check_weights(weights)
     if any(s.representative for s in wanted.values()) and (representative is None or not len(representative)):
         raise QuantizeError(
             f"{' and '.join(n for n, s in wanted.items() if s.representative)} needs example inputs to choose ranges",
@@ -143,6 +146,50 @@ def convert(
                 f"TensorFlow's converter left weights out of the {name} model", "save it as .keras first"
             )
     return results
+
+
+def from_plan(model: keras.Model, plan: Plan, representative: np.ndarray) -> bytes:
+    """The .tflite of `model` that `plan` asks for; `representative`: (n, *input shape) float32.
+
+    A plan of a scheme and `weights` alone is what `convert` makes. One that chooses ranges or keeps layers apart gives
+    int8 inputs and outputs, too, by way of `mixed_precision`. Raises EdgepressError.
+    """
+    check_plan(plan)
+    if is_plain(plan):
+        needed = representative if SCHEMES[plan.scheme].representative else None
+        return convert(model, (plan.scheme,), representative=needed, weights=plan.weights)[plan.scheme]
+    from edgepress_convert import planned
+
+    return compact(planned.build(planned.prepare(model, representative, layers=bool(plan.keep)), plan))
+
+
+def is_plain(plan: Plan) -> bool:
+    """Whether `plan` asks for nothing that TensorFlow's converter does not do by itself."""
+    return plan.ranges == "min-max" and not plan.keep
+
+
+def check_plan(plan: Plan) -> None:
+    """Raise EdgepressError for a plan that no model can be quantized by."""
+    from edgepress_convert import activation_ranges
+
+    scheme(plan.scheme)
+    _check_weights(plan.weights)
+    activation_ranges.parse(plan.ranges)
+    for layer, kept in plan.keep.items():
+        if kept not in KEPT:
+            near = difflib.get_close_matches(kept, KEPT, 1)
+            raise QuantizeError(
+                f"layer {layer!r} cannot be kept in {kept!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+                f"known: {', '.join(KEPT)}",
+            )
+    if plan.scheme != "int8" and not is_plain(plan):
+        what = f"keeps {' and '.join(plan.keep)} apart" if plan.keep else f"chooses {plan.ranges} ranges"
+        raise QuantizeError(f"the plan {what}, which goes with int8 only, not with {plan.scheme}", "use int8")
+
+
+def _check_weights(weights: str) -> None:
+    if weights not in WEIGHTS:
+        raise QuantizeError(f"unknown choice of weights {weights!r}", f"known: {', '.join(WEIGHTS)}")
 
 
 def export(model: keras.Model, path: Path) -> None:

@@ -8,7 +8,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from edgepress_convert import quantize
-from edgepress_convert.compact import compact
+from edgepress_convert.compact import compact, shorten
 from edgepress_train import models
 from edgepress_train.keras2 import keras
 
@@ -90,3 +90,29 @@ def test_weights_stay_aligned_for_kernels_that_load_sixteen_bytes(pair):
         data = model.Buffers(index).DataAsNumpy()
         if isinstance(data, np.ndarray) and data.size:
             assert (data.ctypes.data - whole.ctypes.data) % 16 == 0
+
+
+def test_short_names_change_nothing_but_names(pair):
+    _, before, compacted = pair
+    after = shorten(compacted)
+    assert len(after) < len(compacted)
+    assert np.array_equal(answers(after), answers(before))
+    for one, other in zip(unpack(before).subgraphs, unpack(after).subgraphs, strict=True):
+        assert [str(t.shape) for t in one.tensors] == [str(t.shape) for t in other.tensors]
+        for index in (*one.inputs, *one.outputs):
+            assert one.tensors[index].name == other.tensors[index].name
+        made = [other.tensors[op.outputs[0]].name for op in other.operators]
+        assert len(set(made)) == len(made)  # a layer can still be told from another
+        before_made = [one.tensors[op.outputs[0]].name for op in one.operators]
+        assert all(long.startswith(short) for long, short in zip(before_made, made, strict=True))
+
+
+def test_names_that_would_meet_stay_apart(pair):
+    model = unpack(pair[1])
+    for tensor in model.subgraphs[0].tensors:
+        tensor.name = b"same;" + tensor.name
+    from edgepress_convert.compact import write
+
+    made = unpack(shorten(write(model))).subgraphs[0]
+    names = [made.tensors[op.outputs[0]].name for op in made.operators]
+    assert len(set(names)) == len(names)

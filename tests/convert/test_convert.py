@@ -37,6 +37,8 @@ def test_from_a_run_folder(run_folder: Path, colours: Path, tmp_path: Path) -> N
     assert manifest.recipe["quantize"] == {
         "scheme": "int8",
         "weights": "per-channel",
+        "ranges": "min-max",
+        "keep": {},
         "representative": {
             "source": dataset.name,
             "split": "train",

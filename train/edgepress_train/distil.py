@@ -1,7 +1,8 @@
-"""Knowledge distillation: a student learns from labels and from what teachers answer to the same picture.
+"""Knowledge distillation: a student learns from labels and from what teachers answer to the same example.
 
-Hinton, Vinyals & Dean 2015, arXiv:1503.02531; teachers see the very augmented pictures that the student sees, as Beyer
-et al. 2022 (arXiv:2106.05237) found to matter most.
+Hinton, Vinyals & Dean 2015, arXiv:1503.02531; teachers see the very augmented examples that the student sees, as Beyer
+et al. 2022 (arXiv:2106.05237) found to matter most. With a weight of features the student also looks where they look
+(`attention`).
 """
 
 from __future__ import annotations
@@ -12,40 +13,72 @@ from typing import Any
 import tensorflow as tf
 
 from edgepress_runtime.errors import EdgepressError
-from edgepress_runtime.manifest import ImageSpec
-from edgepress_train import run
+from edgepress_train import attention
+from edgepress_train.config import SpeechConfig, TrainConfig
 from edgepress_train.keras2 import keras
 from edgepress_train.lessons import Lessons
+from edgepress_train.progress import Progress, silent
+from edgepress_train.teachers import Found, Teacher, engage
 
-# (n, height, width, channels) as the student sees them -> (n, classes) probabilities
-Teacher = Callable[[Any], Any]
+Hold = Callable[[Sequence[Any]], Sequence[Any]]
+# inputs (n, *input) -> probabilities (n, classes) and feature maps, (n, height, width, channels) each
+Look = Callable[[Any], tuple[Any, Sequence[Any]]]
 
 
 class Distilled(keras.Model):
-    """`student` in training: loss = (1 - weight) * loss(labels) + weight * T^2 * KL(teacher_T || student_T).
+    """`student` in training: loss = (1 - weight) * loss(labels) + weight * T^2 * KL(teacher_T || student_T) + F.
 
-    The subscript T stands for probabilities softened by the temperature. Only the student's weights are this model's.
+    The subscript T stands for probabilities softened by the temperature; F is `features` times the distance of the
+    attention maps, summed over the maps that `look` and `ask` give, in the same order. `look` runs the student in
+    training, `ask` the teachers. Penalties of the student's own weights count in full. `hold` is given the gradients of
+    the student's trainable weights, in their order, and gives those to be followed. Only the student's weights are this
+    model's.
     """
 
-    def __init__(self, student: keras.Model, teacher: Teacher, *, weight: float, temperature: float) -> None:
+    def __init__(
+        self,
+        student: keras.Model,
+        look: Look,
+        ask: Look,
+        *,
+        weight: float,
+        temperature: float,
+        features: float = 0.0,
+        hold: Hold | None = None,
+    ) -> None:
         super().__init__()
         self.student = student
-        self.teacher, self.weight, self.temperature = teacher, weight, temperature
+        self.weight, self.temperature, self.features = weight, temperature, features
+        # Functions, which Keras does not look into: neither the teachers nor a second way to the student are tracked.
+        self._look, self._ask, self._hold = look, ask, hold
+        self.build(student.input_shape)
+
+    def build(self, input_shape):
+        self.built = True  # the student is, and a training that was stopped early is resumed by its weights alone
 
     def call(self, inputs, training=None):
         return self.student(inputs, training=training)
 
     def train_step(self, data):
-        images, targets, weights = data
-        wanted = soften(self.teacher(images), self.temperature)
+        examples, targets, weights = data
+        answers, shown = self._ask(examples)
+        wanted = soften(answers, self.temperature)
+        variables = self.student.trainable_variables
         with tf.GradientTape() as tape:
-            scores = self.student(images, training=True)
-            labelled = self.compute_loss(images, targets, scores, weights)
+            scores, maps = self._look(examples)
+            penalties = tf.add_n(self.losses) if self.losses else 0.0
+            labelled = self.compute_loss(examples, targets, scores, weights) - penalties
             given = soften(scores, self.temperature)
             apart = tf.reduce_sum(wanted * (_log(wanted) - _log(given)), axis=1)
-            loss = (1 - self.weight) * labelled + self.weight * self.temperature**2 * tf.reduce_mean(apart)
-        self.optimizer.minimize(loss, self.student.trainable_variables, tape=tape)
-        return self.compute_metrics(images, targets, scores, weights)
+            taught = self.weight * self.temperature**2 * apart
+            for own, other in zip(maps, shown, strict=True):
+                taught += self.features * attention.apart(own, other)
+            loss = (1 - self.weight) * labelled + tf.reduce_mean(weights * taught) + penalties
+        gradients = tape.gradient(loss, variables)
+        if self._hold is not None:
+            gradients = self._hold(gradients)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return self.compute_metrics(examples, targets, scores, weights)
 
 
 def soften(probabilities, temperature: float):
@@ -53,46 +86,91 @@ def soften(probabilities, temperature: float):
     return tf.nn.softmax(_log(probabilities) / temperature, axis=1)
 
 
-def teacher_of(sources: Sequence[str], lessons: Lessons) -> Teacher:
-    """The mean answer of the RUN folders `sources` to the pictures of `lessons`.
+def learner(
+    student: keras.Model,
+    teachers: Sequence[Teacher],
+    *,
+    weight: float,
+    temperature: float,
+    features: float = 0.0,
+    hold: Hold | None = None,
+) -> Distilled:
+    """`student`, to be trained in place by the mean answer of `teachers`.
 
-    Teachers may want another size, colour or normalisation: they get it. Raises EdgepressError when their labels are
-    not those of the lessons, in that order.
+    With `features` the attention of each teacher's maps counts as well, averaged over the teachers. Raises
+    EdgepressError when one of them then is a bundle, or has no maps.
     """
-    labels, spec = lessons.labels, lessons.preprocessing
-    assert isinstance(spec, ImageSpec)
-    members = []
-    for source in sources:
-        trained = run.load(source)
-        if trained.labels != labels:
+    look, ask = _showing(student, teachers) if features else _answering(student, teachers)
+    share = features / len(teachers)
+    return Distilled(student, look, ask, weight=weight, temperature=temperature, features=share, hold=hold)
+
+
+def _answering(student: keras.Model, teachers: Sequence[Teacher]) -> tuple[Look, Look]:
+    def look(examples: Any) -> tuple[Any, Sequence[Any]]:
+        return student(examples, training=True), ()
+
+    def ask(examples: Any) -> tuple[Any, Sequence[Any]]:
+        return _mean([teacher(examples) for teacher in teachers]), ()
+
+    return look, ask
+
+
+def _showing(student: keras.Model, teachers: Sequence[Teacher]) -> tuple[Look, Look]:
+    watched: list[str] = []
+    asked: list[tuple[Teacher, Any]] = []
+    for teacher in teachers:
+        if teacher.model is None:
             raise EdgepressError(
-                f"the teacher {source} knows {', '.join(trained.labels)}, the data has {', '.join(labels)}",
-                "train the teacher on the same classes",
+                f"the teacher {teacher.name} is a bundle, which shows its answers and no features",
+                "give the RUN that it was made from, or leave the weight of features at 0",
             )
-        if not isinstance(trained.preprocessing, ImageSpec):
-            raise EdgepressError(f"the teacher {source} is no image classifier", "give a RUN of train image")
-        model = run.load_model(trained)
-        model.trainable = False
-        members.append((model, trained.preprocessing))
+        pairs = attention.pairs(student, teacher.model, (student.input_shape[1:], teacher.shape))
+        watched += [own for own, _ in pairs]
+        asked.append((teacher, attention.showing(teacher.model, [other for _, other in pairs])))
+    watching = attention.showing(student, watched)
 
-    def teacher(images):
-        answers = [model(seen_as(images, spec, wanted), training=False) for model, wanted in members]
-        return tf.add_n(answers) / len(answers)
+    def look(examples: Any) -> tuple[Any, Sequence[Any]]:
+        scores, maps = watching(examples, training=True)
+        return scores, maps
 
-    return teacher
+    def ask(examples: Any) -> tuple[Any, Sequence[Any]]:
+        answers, maps = [], []
+        for teacher, show in asked:
+            scores, seen = show(teacher.see(examples), training=False)
+            answers.append(teacher.ordered(scores))
+            maps += seen
+        return _mean(answers), maps
+
+    return look, ask
 
 
-def seen_as(images, spec: ImageSpec, wanted: ImageSpec):
-    """`images` (n, height, width, channels) float32, prepared as `spec`, as they would be if prepared as `wanted`."""
-    pixels = images * tf.constant(spec.std) + tf.constant(spec.mean)
-    if (spec.height, spec.width) != (wanted.height, wanted.width):
-        pixels = tf.image.resize(pixels, (wanted.height, wanted.width), method="bilinear", antialias=True)
-    if spec.channels < wanted.channels:
-        pixels = tf.repeat(pixels, wanted.channels, axis=3)
-    elif spec.channels > wanted.channels:
-        # the luma of ITU-R BT.601, which Pillow uses for grey
-        pixels = tf.tensordot(pixels, tf.constant([[0.299], [0.587], [0.114]]), axes=1)
-    return (pixels - tf.constant(wanted.mean)) / tf.constant(wanted.std)
+def _mean(answers: Sequence[Any]) -> Any:
+    return tf.add_n(answers) / len(answers)
+
+
+def taught(
+    student: keras.Model,
+    found: Sequence[Found],
+    lessons: Lessons,
+    config: TrainConfig | SpeechConfig,
+    progress: Progress = silent,
+) -> keras.Model:
+    """What is to be trained so that `student` learns `lessons` from those that were `found` too: itself for none.
+
+    Raises EdgepressError when one of them cannot teach it.
+    """
+    if not found:
+        return student
+    engaged = [engage(one, lessons, student.input_shape[1:]) for one in found]
+    for number, teacher in enumerate(engaged, 1):
+        progress("teachers", number, len(engaged), teacher.note)
+    return learner(
+        student,
+        engaged,
+        weight=config.distil_weight,
+        temperature=config.distil_temperature,
+        features=config.distil_features,
+    )
 
 
 def _log(probabilities):

@@ -8,7 +8,9 @@ imports this module first: it also keeps TensorFlow's start-up notes off the ter
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import warnings
 from collections.abc import Iterator
 
 
@@ -30,6 +32,7 @@ if "TF_CPP_MIN_LOG_LEVEL" in os.environ:  # somebody wants to see them
     import tf_keras as keras
 else:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # 2 still reports a missing GPU as an error
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # else every model of a search is "retracing" something
     with _quiet():
         import tf_keras as keras
 
@@ -42,7 +45,9 @@ __all__ = ["keras", "tfmot"]  # noqa: F822  tfmot comes from __getattr__
 def __getattr__(name: str):
     # TF-MOT costs a second to import and only compression needs it.
     if name == "tfmot":
-        import tensorflow_model_optimization as tfmot
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # it compares versions with what is left of distutils
+            import tensorflow_model_optimization as tfmot
 
         return tfmot
     raise AttributeError(name)

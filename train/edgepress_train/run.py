@@ -36,7 +36,9 @@ class Run:
     """One finished training.
 
     `data` holds what `sources.reopen` needs to find the very same examples again, with their fingerprint and counts;
-    `metrics` what was measured on validation data (never on the reporting set).
+    `metrics` what was measured on validation data (never on the reporting set). `plan`: how the model is to be
+    quantized, empty for the usual; `compress`: the recipe that made it from another run and what each step did, empty
+    for a run that was trained.
     """
 
     path: Path
@@ -49,6 +51,8 @@ class Run:
     metrics: Mapping[str, Any]
     versions: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    compress: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def model_path(self) -> Path:

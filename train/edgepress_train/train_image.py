@@ -12,7 +12,7 @@ import numpy as np
 import edgepress_train.keras2  # noqa: F401  first: it decides how TensorFlow starts
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.manifest import ImageSpec
-from edgepress_train import distil, models, run, validation
+from edgepress_train import distil, models, run, teachers, validation
 from edgepress_train.config import TrainConfig, as_json, config_of
 from edgepress_train.data import augment_image, pipeline, pixels, sources
 from edgepress_train.data.dataset import Dataset, Holdout, Skipped
@@ -44,11 +44,11 @@ def train(
     model = models.build(config.arch, (*config.size, config.channels), len(dataset.labels))
     if config.init:  # also with --resume, which may find nothing yet to go on with
         initialise(model, config.init)
+    found = teachers.read(config.teacher.split(",")) if config.teacher else ()
+    for teacher in found:
+        teachers.suit(teacher, image_spec(config), model.input_shape[1:], dataset.labels)
     lessons, skipped = gather(config, dataset, progress=progress)
-    learner = model
-    if config.teacher:
-        teacher = distil.teacher_of(config.teacher.split(","), lessons)
-        learner = distil.Distilled(model, teacher, weight=config.distil_weight, temperature=config.distil_temperature)
+    learner = distil.taught(model, found, lessons, config, progress)
     run.prepare(config.out, as_json(config), resume=resume, force=force)
     fitted = teach(
         learner,
@@ -81,9 +81,7 @@ def gather(
 
     Without `preprocessing` it is chosen as `config` says, its normalisation from the training pictures.
     """
-    spec = preprocessing or ImageSpec(
-        *config.size, config.channels, (0.0,) * config.channels, (1.0,) * config.channels, config.fit
-    )
+    spec = preprocessing or image_spec(config)
     train_pixels, train_split, train_skipped = pixels.load_split(dataset.splits["train"], spec, progress=progress)
     val_pixels, val_split, val_skipped = pixels.load_split(dataset.splits["val"], spec, progress=progress)
     if preprocessing is None:
@@ -103,6 +101,11 @@ def gather(
         val_labels=val_split.labels,
     )
     return lessons, (*dataset.skipped, *train_skipped, *val_skipped)
+
+
+def image_spec(config: TrainConfig) -> ImageSpec:
+    """How `config` prepares pictures, without the normalisation, which the data decide."""
+    return ImageSpec(*config.size, config.channels, (0.0,) * config.channels, (1.0,) * config.channels, config.fit)
 
 
 def reopen(trained: run.Run, progress: Progress = silent) -> Lessons:

@@ -14,7 +14,7 @@ import edgepress_train.keras2  # noqa: F401  first: it decides how TensorFlow st
 from edgepress_runtime import disk
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.manifest import Pcen, SpeechSpec
-from edgepress_train import models, run, validation
+from edgepress_train import distil, models, run, teachers, validation
 from edgepress_train.config import SpeechConfig, as_json, speech_config_of
 from edgepress_train.data import augment_features, augment_speech, pipeline_speech, speech_material, spoken_words
 from edgepress_train.data.dataset import Holdout
@@ -59,15 +59,19 @@ def train(
         )
     build_optimizer(fit_config(config, 1))
     models.build(config.arch, (frames, spec.features, 1), 2, archs=models.SPEECH_ARCHS)  # told before the long part
+    found = teachers.read(config.teacher.split(",")) if config.teacher else ()
+    for teacher in found:
+        teachers.suit(teacher, spec, (frames, spec.features, 1))
     material = gather(config, spec, progress)
     keras.utils.set_random_seed(config.seed)
     model = models.build(config.arch, (frames, spec.features, 1), len(material.labels), archs=models.SPEECH_ARCHS)
     if config.init:
         initialise(model, config.init)
     lessons, parts = cut(config, material, spec, scenery=scenery, progress=progress)
+    learner = distil.taught(model, found, lessons, config, progress)
     run.prepare(config.out, as_json(config), resume=resume, force=force)
     fitted = teach(
-        model,
+        learner,
         lessons,
         config=fit_config(config, lessons.size),
         batch=config.batch,

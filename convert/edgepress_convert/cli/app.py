@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from edgepress_convert.cli import bench, boundary, convert, demo, evaluate, inspect, report, train, voices
+from edgepress_convert.cli import (
+    bench,
+    boundary,
+    compress,
+    convert,
+    demo,
+    evaluate,
+    inspect,
+    report,
+    search,
+    train,
+    voices,
+)
 
 app = typer.Typer(
     name="edgepress",
@@ -27,6 +39,8 @@ speakers = typer.Typer(no_args_is_help=True, help="Who can speak here, for train
 app.add_typer(speakers, name="voices", epilog=voices.LIST_EXAMPLE)
 speakers.command("list", epilog=voices.LIST_EXAMPLE)(voices.list_voices)
 speakers.command("add", epilog=voices.ADD_EXAMPLE)(voices.add_voices)
+app.command("compress", epilog=compress.EXAMPLE)(compress.compress)
+app.command("search", epilog=search.EXAMPLE)(search.search)
 app.command("convert", epilog=convert.EXAMPLE)(convert.convert)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("inspect", epilog=inspect.EXAMPLE)(inspect.inspect)

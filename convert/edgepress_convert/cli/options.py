@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -9,6 +10,8 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=256, help="Threads of the engine (default: cores, at most 4).")]
+
+_UNITS = {"": 1, "b": 1, "k": 1000, "kb": 1000, "m": 10**6, "mb": 10**6, "kib": 1024, "mib": 1 << 20}
 
 
 def size(text: str | None) -> tuple[int, int] | None:
@@ -31,3 +34,24 @@ def numbers(text: str | None, flag: str) -> tuple[float, ...] | None:
         raise typer.BadParameter(
             f"{text!r} is no list of numbers such as 127.5 or 120,115,105", param_hint=f"'{flag}'"
         ) from None
+
+
+def bytes_of(text: str | None) -> int | None:
+    """`60kB`, `1.5MB`, `64KiB` or `60000` as bytes. Raises typer.BadParameter."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKmM]?i?[bB]?)\s*", text)
+    factor = None if found is None else _UNITS.get(found[2].lower())
+    if found is None or factor is None or float(found[1]) <= 0:
+        raise typer.BadParameter(f"{text!r} is no size; write 60kB, 1.5MB or 60000", param_hint="'--max-size'")
+    return round(float(found[1]) * factor)
+
+
+def milliseconds(text: str | None) -> float | None:
+    """`5ms`, `800us`, `0.1s` or `5` as milliseconds. Raises typer.BadParameter."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(us|ms|s)?\s*", text)
+    if found is None or float(found[1]) <= 0:
+        raise typer.BadParameter(f"{text!r} is no time; write 5ms, 800us or 0.1s", param_hint="'--max-latency'")
+    return float(found[1]) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[found[2] or "ms"]

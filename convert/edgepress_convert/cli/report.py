@@ -18,12 +18,12 @@ EXAMPLE = "for example: edgepress report runs/cells cells.edge --out report.html
 
 
 def report(
-    paths: Annotated[list[Path], typer.Argument(metavar="RUN|X.edge|RESULT.json...", help="What to report on.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="RUN|SEARCH|X.edge|RESULT.json...", help="What to report on.")],
     out: Annotated[Path, typer.Option(help="HTML page to write.")],
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Write one page with everything known about some runs and bundles."""
+    """Write one page with everything known about some runs, searches and bundles."""
     if out.is_dir():
         raise EdgepressError(f"{out} is a folder", "give a file name, such as --out report.html")
     if out.exists() and not force:

@@ -47,9 +47,12 @@ def image(
     class_weight: Annotated[str | None, typer.Option(help="none or balanced.")] = None,
     ema: Annotated[float | None, typer.Option(min=0, max=1, help="Decay of averaged weights, 0 for none.")] = None,
     patience: Annotated[int | None, typer.Option(min=0, help="Epochs without gain before stopping, 0: never.")] = None,
-    teacher: Annotated[str | None, typer.Option(help="RUN folder to learn from too; several with commas.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="RUN, Keras file or bundle to learn from too; several with commas.")
+    ] = None,
     distil_weight: Annotated[float | None, typer.Option(min=0, max=1, help="The teacher's share of the loss.")] = None,
     distil_temperature: Annotated[float | None, typer.Option(help="How much its answers are softened.")] = None,
+    distil_features: Annotated[float | None, typer.Option(min=0, help="Weight of likeness in feature maps.")] = None,
     val_fraction: Annotated[float | None, typer.Option(help="Share split off for validation.")] = None,
     test_fraction: Annotated[float | None, typer.Option(help="Share held out for evaluate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and augmentation.")] = None,
@@ -112,6 +115,12 @@ def speech(
     class_weight: Annotated[str | None, typer.Option(help="none or balanced.")] = None,
     ema: Annotated[float | None, typer.Option(min=0, max=1, help="Decay of averaged weights, 0 for none.")] = None,
     patience: Annotated[int | None, typer.Option(min=0, help="Epochs without gain before stopping, 0: never.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="RUN, Keras file or bundle to learn from too; several with commas.")
+    ] = None,
+    distil_weight: Annotated[float | None, typer.Option(min=0, max=1, help="The teacher's share of the loss.")] = None,
+    distil_temperature: Annotated[float | None, typer.Option(help="How much its answers are softened.")] = None,
+    distil_features: Annotated[float | None, typer.Option(min=0, help="Weight of likeness in feature maps.")] = None,
     val_fraction: Annotated[float | None, typer.Option(help="Share split off for validation.")] = None,
     test_fraction: Annotated[float | None, typer.Option(help="Share held out for evaluate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order, voices and augmentation.")] = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,10 @@ from edgepress_train.lessons import Lessons, teach
 from edgepress_train.progress import Progress, silent
 
 
+def _unsaid(text: str) -> None:
+    """Nobody asked for notes."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One step of a chain.
@@ -23,7 +27,8 @@ class Job:
     `lessons`: the run's own data. `representative` (n, *input) float32: training examples that choose activation
     ranges. `original`: the model that the chain began with, the default teacher; it must not be changed. `plan`: how
     models are quantized at this point of the chain. `lr`: peak learning rate of fine-tuning. `scratch`: this step's own
-    folder, for checkpoints. `max_steps` cuts each fine-tuning epoch short, for proxies; None for whole epochs.
+    folder, for checkpoints. `max_steps` cuts each fine-tuning epoch short, for proxies; None for whole epochs. `note`
+    takes what a person should know of this step, a sentence each: layers that were left alone, and why.
     """
 
     lessons: Lessons
@@ -37,6 +42,7 @@ class Job:
     seed: int = 0
     max_steps: int | None = None
     progress: Progress = silent
+    note: Callable[[str], None] = _unsaid
 
     @property
     def steps_per_epoch(self) -> int:

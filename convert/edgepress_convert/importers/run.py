@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgepress_convert import plan
 from edgepress_convert.importers.source import Hints, ImportFailure, Source, bundle_name
 from edgepress_runtime.manifest import ImageSpec
 from edgepress_train import run
@@ -30,6 +31,8 @@ def read(path: Path, hints: Hints) -> Source:
         recipe={
             "train": {"command": found.command, "config": dict(found.config), "versions": dict(found.versions)},
             "data": dict(found.data),
+            **({"compress": dict(found.compress)} if found.compress else {}),
         },
         folder=path,
+        plan=plan.from_json(found.plan),
     )

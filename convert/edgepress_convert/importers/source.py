@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepress_convert.plan import Plan
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.manifest import ImageSpec, Preprocessing
 
@@ -43,7 +44,7 @@ class Source:
     """A model with its surroundings: exactly one of `model` (float Keras) and `tflite` (ready bytes) is there.
 
     `dataset` is None when nothing is known to calibrate and verify with, or when that lies in `folder`, the RUN.
-    `recipe` is the story so far.
+    `recipe` is the story so far, `plan` how the model wants to be quantized.
     """
 
     kind: str
@@ -56,6 +57,7 @@ class Source:
     dataset: Dataset | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    plan: Plan = field(default_factory=Plan)
 
 
 def read_labels(path: Path) -> tuple[str, ...]:

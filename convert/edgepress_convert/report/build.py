@@ -1,4 +1,4 @@
-"""`write_report`: RUN folders, bundles and results in, one self-contained HTML page out."""
+"""`write_report`: RUN folders, searches, bundles and results in, one self-contained HTML page out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from edgepress_convert.report import figures, speech, tables, validity
+from edgepress_convert.report import chapters, figures, speech, steps, tables, validity
 from edgepress_convert.report.gather import Findings, Model, gather
 from edgepress_convert.report.samples import Sample, pick
 from edgepress_runtime import disk
@@ -21,9 +21,9 @@ from edgepress_train.progress import Progress, silent
 def write_report(paths: Sequence[str | Path], out: str | Path, *, progress: Progress = silent) -> Path:
     """Write the page `out` about `paths` and give its path; an older page is replaced whole or not at all.
 
-    `paths` are RUN folders, `.edge` bundles, and JSON files that `evaluate`, `bench`, `convert` and `inspect` printed
-    with `--json`. Sample pictures are shown when their data is at hand. Raises EdgepressError for a path that is
-    missing or foreign.
+    `paths` are RUN folders, trained or compressed, what `search` left, `.edge` bundles, and JSON files that `evaluate`,
+    `bench`, `convert`, `inspect`, `compress` and `search` printed with `--json`. Sample pictures are shown when their
+    data is at hand. Raises EdgepressError for a path that is missing or foreign.
     """
     out = Path(out)
     if out.is_dir():
@@ -58,7 +58,7 @@ def _contents(findings: Findings) -> dict[str, Any]:
     judged = leader.evaluations[0] if leader and leader.evaluations else None
     heard = leader.streams[0] if leader and leader.streams else None
     return {
-        "title": leader.name if leader else findings.trainings[0].run.path.name,
+        "title": _title(findings, leader),
         "leader": leader,
         "tiles": tables.tiles(leader, reference) if leader else (),
         "models": models,
@@ -77,13 +77,29 @@ def _contents(findings: Findings) -> dict[str, Any]:
         "median": tables.milliseconds(leader.p50_ms) if leader and leader.p50_ms else "",
         "latencies": [figure for model in models for figure in figures.latency(model)],
         "layers": [figure for model in models if (figure := figures.layers(model))],
-        "validity": validity.validity(findings.trainings, models),
+        "summaries": [(c.recipe, steps.summary(c)) for c in findings.compressions],
+        "chapters": [chapters.of_compression(c) for c in findings.compressions]
+        + [chapters.of_search(s) for s in findings.searches],
+        "validity": (
+            *validity.validity(findings.trainings, models),
+            *((f"Compression to {c.name}", steps.record(c)) for c in findings.compressions),
+        ),
         "sources": [Path(source).name for source in findings.sources],
     }
 
 
+def _title(findings: Findings, leader: Model | None) -> str:
+    """What the page is about: a model, else the first of what was given."""
+    if leader is not None:
+        return leader.name
+    names = [t.run.path.name for t in findings.trainings]
+    return [*names, *(c.name for c in findings.compressions), *(s.name for s in findings.searches)][0]
+
+
 def _samples(findings: Findings, leader: Model | None, progress: Progress) -> tuple[tuple[Sample, ...], str]:
     """Pictures with the leading model's answers, or the reason why there are none."""
+    if leader is None and (findings.compressions or findings.searches):
+        return (), ""  # pictures are not what such a page is for
     if leader is None or leader.bundle is None:
         return (), "no bundle was given"
     if not isinstance(leader.bundle.manifest.preprocessing, ImageSpec):

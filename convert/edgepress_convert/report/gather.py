@@ -1,4 +1,4 @@
-"""What a report is given: RUN folders, bundles, and the JSON that commands print, put together by model."""
+"""What a report is given: RUN folders, searches, bundles, and JSON that commands print, put together by model."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from edgepress_convert import inspect
+from edgepress_convert.report import compression, searched
+from edgepress_convert.report.checks import MAX_JSON_BYTES
+from edgepress_convert.report.compression import Compression
+from edgepress_convert.report.searched import Search
 from edgepress_runtime.bundle import Bundle, is_bundle, open_bundle
 from edgepress_runtime.errors import EdgepressError
 from edgepress_train import run
 from edgepress_train.run import Run
-
-MAX_JSON_BYTES = 64 * 1024 * 1024
 
 # The keys, with their types, that tell whose output a JSON file is; the first kind whose keys are all there is meant.
 KINDS: dict[str, dict[str, tuple[type, ...]]] = {
@@ -39,6 +41,10 @@ KINDS: dict[str, dict[str, tuple[type, ...]]] = {
     "inspect": {
         "bytes": (int,), "params": (int,), "macs": (int,), "arena_bytes": (int,), "layers": (list,), "input": (dict,),
     },
+    "compress": {
+        "run": (str,), "recipe": (str,), "plan": (dict,), "start": (dict,), "steps": (list,), "total": (dict,),
+    },
+    "search": dict(searched.KEYS),
 }  # fmt: skip
 
 
@@ -82,6 +88,8 @@ class Findings:
     trainings: tuple[Training, ...]
     models: tuple[Model, ...]
     sources: tuple[str, ...]
+    compressions: tuple[Compression, ...] = ()
+    searches: tuple[Search, ...] = ()
 
 
 def gather(paths: Sequence[str | Path]) -> Findings:
@@ -90,21 +98,36 @@ def gather(paths: Sequence[str | Path]) -> Findings:
         raise EdgepressError("a report needs something to report on", "give RUN folders, bundles, or JSON results")
     trainings: list[Training] = []
     models: list[Model] = []
+    compressions: list[Compression] = []
+    searches: list[Search] = []
     results: list[tuple[str, dict[str, Any]]] = []
     for path in map(Path, paths):
         if is_bundle(path):
             _add(models, _of_bundle(open_bundle(path)))
+        elif (path / searched.RESULT).is_file() or (path.name == searched.RESULT and path.is_file()):
+            searches.append(searched.of_file(path / searched.RESULT if path.is_dir() else path))
+        elif path.is_dir() and (begun := compression.unfinished(path)):
+            compressions.append(begun)
         elif path.is_dir():
             trainings.append(_of_run(path))
+            if trainings[-1].run.compress:
+                compressions.append(compression.of_run(trainings[-1].run))
         elif path.is_file():
-            results.append(_of_json(path))
+            kind, value = _of_json(path)
+            if kind == "search":
+                searches.append(searched.of_file(path))
+            elif kind == "compress":
+                compressions.append(compression.of_result(value, str(path)))
+            else:
+                results.append((kind, value))
         else:
             what = f"{path} is not a plain file" if path.exists() else f"{path} does not exist"
             raise EdgepressError(what, "give RUN folders, bundles, or JSON results")
     # A convert result says what its bundle is made of but not its digest, so it comes once the bundles are known.
     for kind, value in sorted(results, key=lambda result: list(KINDS).index(result[0])):
         _add(models, _of_result(kind, value, models))
-    return Findings(tuple(trainings), tuple(models), tuple(str(path) for path in paths))
+    told = tuple(c for i, c in enumerate(compressions) if not any(c.same_as(other) for other in compressions[:i]))
+    return Findings(tuple(trainings), tuple(models), tuple(str(path) for path in paths), told, tuple(searches))
 
 
 def _add(models: list[Model], new: Model) -> None:
@@ -155,7 +178,8 @@ def _history(path: Path) -> tuple[Mapping[str, float], ...]:
 
 def _of_json(path: Path) -> tuple[str, dict[str, Any]]:
     foreign = EdgepressError(
-        f"{path} is neither a RUN folder, a bundle, nor what evaluate, bench, convert or inspect print with --json",
+        f"{path} is neither a RUN folder, a bundle, nor what evaluate, bench, convert or inspect print with --json, "
+        "nor what compress or search do",
         "save such output with: edgepress evaluate X.edge --data NAME --json > result.json",
     )
     try:
