@@ -41,7 +41,7 @@ FIXED = {
 
 
 def settled(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
-    """`ranges`, but for outputs of operators that only hand numbers on, which have their input's, and those in FIXED."""
+    """`ranges`, but for outputs of operators that only hand numbers on, which have their input's, and FIXED ones."""
     found = dict(ranges)
     for op in graph.ops:
         for target in (graph.tensors[i].name for i in op.outputs):

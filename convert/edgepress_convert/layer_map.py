@@ -1,8 +1,8 @@
 """Which operators of a .tflite compute which layer of the Keras model that it was made from.
 
 The converter folds normalisation into convolutions, fuses activations, drops layers that do nothing and renames the
-rest, so names tell little. Values tell all: the tensor that equals a layer's output on some examples is that output, and
-the operators between the outputs of two layers belong to the later one. Names decide between equal tensors only.
+rest, so names tell little. Values tell all: the tensor that equals a layer's output on some examples is that output,
+and the operators between the outputs of two layers belong to the later one. Names decide between equal tensors only.
 """
 
 from __future__ import annotations

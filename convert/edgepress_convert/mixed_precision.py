@@ -31,7 +31,7 @@ _KNOWN = {
 
 
 def quantize(float_model: bytes, ranges: Mapping[str, Range], *, kept: Mapping[int, str], weights: str) -> bytes:
-    """`float_model` with int8 weights, activations, input and output, but for `kept`: operator -> one of `quantize.KEPT`.
+    """`float_model` with int8 weights, activations, input and output, but for `kept`: operator -> `quantize.KEPT`.
 
     `ranges`: of every activation, by the name of its tensor; an int16 tensor is made symmetric about zero. Between
     operators of different schemes goes a QUANTIZE or DEQUANTIZE. `weights`: one of `quantize.WEIGHTS`. Raises

@@ -45,12 +45,9 @@ def prepare(model: keras.Model, representative: np.ndarray, *, layers: bool = Tr
 
 
 def build(prepared: Prepared, plan: Plan) -> bytes:
-    """The int8 .tflite that `plan` asks for. Raises EdgepressError for a layer that is not there, or cannot be kept so.
-    """
+    """The int8 .tflite that `plan` asks for. Raises EdgepressError for a layer that is not there or cannot be kept."""
     kept = operators(prepared, plan.keep)
-    return mixed_precision.quantize(
-        prepared.float_model, ranges_of(prepared, plan), kept=kept, weights=plan.weights
-    )
+    return mixed_precision.quantize(prepared.float_model, ranges_of(prepared, plan), kept=kept, weights=plan.weights)
 
 
 def operators(prepared: Prepared, keep: Mapping[str, str]) -> dict[int, str]:
@@ -58,7 +55,8 @@ def operators(prepared: Prepared, keep: Mapping[str, str]) -> dict[int, str]:
     if not keep:
         return {}
     assert prepared.layers is not None
-    graph, found = prepared.graph, {}
+    graph = prepared.graph
+    found: dict[int, str] = {}
     for layer, scheme in keep.items():
         for unit in prepared.layers.of(layer):
             for n in unit.ops:

@@ -31,6 +31,7 @@ MOVES = frozenset({
 # Means of numbers, which are rounded, but at the scale of the numbers
 _MEANS = frozenset({"AVERAGE_POOL_2D", "MEAN", "RESIZE_BILINEAR"})
 
+
 def rounded(
     model: bytes,
     ranges: Mapping[str, Range],

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tests.convert.conftest import convert_here
 
 from edgepress_convert.compress.job import Job
 from edgepress_convert.plan import Plan
 from edgepress_runtime.manifest import ImageSpec
 from edgepress_train.lessons import Lessons
-from tests.convert.conftest import convert_here
 
 
 def job(folder: Path, inputs: np.ndarray, labels: np.ndarray, **changes: Any) -> Job:

@@ -87,6 +87,15 @@ def gated():
     return keras.Model(given, layers.Flatten()(layers.Conv2D(3, 1, name="b")(y)))
 
 
+def product():
+    """Two factors would meet in a product, so neither side may have one."""
+    given = keras.Input((8, 8, 3))
+    one, two = (layers.Conv2D(4, 1, activation="relu", name=name)(given) for name in "ab")
+    y = layers.Conv2D(5, 1, name="c")(layers.Multiply()([one, two]))
+    y = layers.ReLU()(layers.Add()([y, layers.Conv2D(5, 1, name="also")(two)]))
+    return keras.Model(given, layers.Flatten()(layers.Conv2D(3, 1, name="d")(y)))
+
+
 def twice():
     given = keras.Input((8, 8, 4))
     shared = layers.Conv2D(4, 1, activation="relu", name="shared")
@@ -102,7 +111,7 @@ def sound():
     return keras.Model(given, layers.Dense(3, name="d")(layers.GlobalMaxPooling1D()(y)))
 
 
-NETS = {f.__name__: f for f in (chain, triple, residual, branches, gated, twice, sound)}
+NETS = {f.__name__: f for f in (chain, triple, residual, branches, gated, product, twice, sound)}
 
 
 @pytest.mark.parametrize("by", ["weights", "activations"])
@@ -215,6 +224,23 @@ def test_a_dead_channel_is_left_as_it_is():
         made.get_layer("b").get_weights()[0][:, :, 2], model.get_layer("b").get_weights()[0][:, :, 2]
     )
     np.testing.assert_array_equal(made.get_layer("a").get_weights()[1][2], bias[2])
+
+
+def test_clusters_are_not_scaled_apart():
+    model = wild(chain())
+    kernel, bias = model.get_layer("b").get_weights()
+    model.get_layer("b").set_weights([np.where(kernel > 0, np.float32(0.5), np.float32(-0.25)), bias])
+    with pytest.raises(EdgepressError, match="b has clustered weights, which equalize would scale apart"):
+        check(model, job(inputs(8, 8, 3)))
+
+
+def test_zeros_stay():
+    model = wild(chain())
+    kernel, bias = model.get_layer("b").get_weights()
+    kernel[:, :, ::2, 1:] = 0
+    model.get_layer("b").set_weights([kernel, bias])
+    made = equalize(model, job(inputs(8, 8, 3)))
+    np.testing.assert_array_equal(made.get_layer("b").get_weights()[0] == 0, kernel == 0)
 
 
 REFUSED = {

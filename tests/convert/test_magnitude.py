@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.convert.taught import converted, job, noted, stripes
 
 from edgepress_convert import flatbuffer
 from edgepress_convert.compress import magnitude
 from edgepress_convert.compress.magnitude import prune
 from edgepress_runtime.errors import EdgepressError
 from edgepress_train.keras2 import keras
-from tests.convert.taught import converted, job, noted, stripes
 
 layers = keras.layers
 DATA = stripes(96, (8, 8, 4), seed=1)
@@ -85,6 +85,24 @@ def test_two_of_four_lie_side_by_side_in_the_file(net, tmp_path):
         found += not dense
     assert found == 4
     assert notes == ["not pruned: depthwise (DepthwiseConv2D), along (Conv1D)"]
+
+
+def test_one_of_four(net, tmp_path):
+    pruned = prune(net, job(tmp_path, *DATA), sparsity=0.75, pattern="1of4", epochs=0)
+    kernel = pruned.get_layer("wide").get_weights()[0]
+    assert (np.count_nonzero(kernel.reshape(-1, 4, kernel.shape[1]), axis=1) == 1).all()
+
+
+@pytest.mark.parametrize("kind", ["polynomial", "constant"])
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 10, 101, 1234])
+def test_the_masks_are_last_chosen_at_the_full_share(kind, steps):
+    schedule = magnitude._schedule(kind, 0.1, 0.7, steps)
+    chosen = [(step, float(schedule(step)[1])) for step in range(1, max(2, steps + 1)) if bool(schedule(step)[0])]
+    assert chosen[-1][1] == pytest.approx(0.7)
+    assert len(chosen) <= 102
+    if kind == "polynomial" and steps >= 10:
+        assert chosen[0][1] < 0.4
+        assert steps / 2 < chosen[-1][0] < 0.8 * steps
 
 
 def test_blocks_live_and_die_together(net, tmp_path):

@@ -57,7 +57,9 @@ def varied() -> tuple[keras.Model, np.ndarray, Prepared, bytes]:
     y = lay.Activation("swish", name="gate")(y)
     x = lay.Add(name="sum")([x, lay.Dropout(0.1, name="drop")(y)])
     x = lay.LeakyReLU(name="leak")(lay.Conv2D(8, 1, name="point")(x))
-    x = lay.Concatenate(name="both")([lay.GlobalAveragePooling2D(name="mean")(x), lay.GlobalMaxPooling2D(name="top")(x)])
+    x = lay.Concatenate(name="both")(
+        [lay.GlobalAveragePooling2D(name="mean")(x), lay.GlobalMaxPooling2D(name="top")(x)]
+    )
     outputs = lay.Softmax(name="scores")(lay.Dense(4, name="head")(x))
     model = keras.Model(inputs, outputs)
     rng = np.random.default_rng(0)
@@ -139,7 +141,7 @@ def test_operator_versions_are_those_of_tensorflow(varied) -> None:
 
 
 def test_the_formula_in_numpy(prepared: Prepared, representative: np.ndarray) -> None:
-    """q = round(sum((q_in - z_in) * q_w + b) * s_in * s_w / s_out) + z_out (Jacob et al. 2018, eq. 7), clipped range."""
+    """q = round(sum((q_in - z_in) * q_w + b) * s_in * s_w / s_out) + z_out (Jacob et al. 2018, eq. 7), clipped."""
     plan = Plan(ranges="percentile:90")
     built = planned.build(prepared, plan)
     graph = flatbuffer.graphs(built)[0]
@@ -196,7 +198,12 @@ def test_every_mixture_runs(xnnpack: bool, varied) -> None:
     _, given, prepared, _ = varied
     expected = reals(prepared.float_model, given)
     for scheme in quantize.KEPT:
-        for keep in ({"stem": scheme}, {"gate": scheme, "sum": scheme}, {"scores": scheme}, {"point": scheme, "top": scheme}):
+        for keep in (
+            {"stem": scheme},
+            {"gate": scheme, "sum": scheme},
+            {"scores": scheme},
+            {"point": scheme, "top": scheme},
+        ):
             with open_engine(planned.build(prepared, Plan(keep=keep)), xnnpack=xnnpack) as engine:
                 stored = to_stored(given, engine.inputs[0])
                 found = np.stack([engine.run(one[np.newaxis])[0][0] for one in stored])
@@ -222,7 +229,7 @@ def test_everything_kept_is_as_good_as_its_scheme(varied) -> None:
 
 
 def test_a_16_bit_layer_is_finer_in_and_out(varied) -> None:
-    """Between two layers that are kept the tensor is of 16 bits, and its steps are too fine for a percentile to matter."""
+    """Between two kept layers the tensor is of 16 bits, and its steps are too fine for a percentile to matter."""
     _, _, prepared, _ = varied
     built = planned.build(prepared, Plan(ranges="percentile:90", keep={"stem": "int16x8", "pair": "int16x8"}))
     graph = flatbuffer.graphs(built)[0]
@@ -283,7 +290,10 @@ def test_names_that_lie_and_layers_called_twice() -> None:
         (Plan(keep={"blurr": "int16x8"}), "the model has no layer 'blurr'; did you mean 'blur'?"),
         (Plan(keep={"image": "int16x8"}), "layer 'image' computes nothing, so it cannot be kept apart"),
         (Plan(keep={"blur": "int16"}), "layer 'blur' cannot be kept in 'int16'; did you mean 'int16x8'?"),
-        (Plan("dynamic", keep={"blur": "float32"}), "the plan keeps blur apart, which goes with int8 only, not with dynamic"),
+        (
+            Plan("dynamic", keep={"blur": "float32"}),
+            "the plan keeps blur apart, which goes with int8 only, not with dynamic",
+        ),
         (Plan("int16x8", ranges="mse"), "the plan chooses mse ranges, which goes with int8 only, not with int16x8"),
         (Plan(ranges="msee"), "unknown choice of ranges 'msee'; did you mean 'mse'?"),
         (Plan("int9"), "unknown quantization 'int9'; did you mean 'int8'?"),

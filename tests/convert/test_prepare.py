@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
+from tests.convert.taught import job, stripes
 
 from edgepress_convert.compress import kept_weights, prepare
 from edgepress_train.keras2 import keras
-from tests.convert.taught import job, stripes
 
 layers = keras.layers
 
@@ -112,6 +112,20 @@ def test_parts_end_in_what_a_board_computes_with_them():
     assert names == ["fused", "pair_depthwise", "pair", "pair_swish", "head", "head_softmax"]
 
 
+def test_statistics_follow_within_a_short_training(tmp_path):
+    """Keras's own pace would leave a third of the old ones after 100 steps; the model that comes back keeps it."""
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, layers.BatchNormalization(name="norm")(inputs))
+    plain = prepare.flat(model)
+    dressed = prepare.dress(plain, prepare.bare)
+    batch = np.random.default_rng(0).normal(5, 1, (16, 8, 8, 3)).astype(np.float32)
+    for _ in range(50):
+        dressed.model(batch, training=True)
+    prepare.undress(plain, dressed.values())
+    np.testing.assert_allclose(plain.get_layer("norm").moving_mean, batch.mean(axis=(0, 1, 2)), rtol=0.01)
+    assert plain.get_layer("norm").get_config()["momentum"] == 0.99
+
+
 def rounded_normal(shape: tuple[int, ...], values: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).choice(values, size=shape).astype(np.float32)
 
@@ -121,7 +135,7 @@ PLAIN = np.random.default_rng(5).normal(size=(3, 3, 8, 6)).astype(np.float32)
 CASES = {
     # kernel -> (share of zeros, clusters, each channel by itself, pattern)
     "trained": (PLAIN, (0, 0, False, None)),
-    "one zero": (np.where(np.arange(PLAIN.size).reshape(PLAIN.shape) == 7, 0, PLAIN), (1 / 432, 0, False, None)),
+    "one zero": (np.where(np.arange(PLAIN.size).reshape(PLAIN.shape) == 7, 0, PLAIN), (0, 0, False, None)),
     "half of it": (PLAIN * (np.arange(8) % 2)[:, None], (0.5, 0, False, (2, 4))),
     "four of eight": (PLAIN * np.isin(np.arange(8), (0, 1, 2, 3))[:, None], (0.5, 0, False, (4, 8))),
     "begun at zero": (np.zeros((1, 1, 8, 6), np.float32), (0, 0, False, None)),
@@ -134,6 +148,10 @@ CASES = {
     "four values a channel": (
         rounded_normal((3, 3, 8, 60), np.array([-2, -1, 1, 3])) * np.linspace(0.1, 1, 60).astype(np.float32),
         (0, 4, True, None),
+    ),
+    "one of the channels dead": (
+        rounded_normal((3, 3, 8, 60), np.array([-2, -1, 1, 3])) * (np.arange(60) / 59).astype(np.float32),
+        (1 / 60, 4, True, None),
     ),
     "int8 turned into floats": (rounded_normal((3, 3, 32, 32), np.arange(-127, 128) / 127), (None, 0, False, None)),
     "few weights": (np.arange(6, dtype=np.float32).reshape(3, 2), (1 / 6, 0, False, None)),

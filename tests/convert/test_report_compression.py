@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from tests.convert.conftest import HEARING, SPEC, edgepress, heard_windows, pictures
+from tests.convert.conftest import HEARING, SPEC, convert_here, edgepress, heard_windows, pictures
 
 from edgepress_convert import compact, streaming
 from edgepress_convert.report import charts, distribution, histograms, kernels, pareto, searched, steps
@@ -26,6 +26,7 @@ from edgepress_runtime.bundle import open_bundle
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.image import normalize
 from edgepress_train import run
+from edgepress_train.keras2 import keras
 
 START = {
     "n": 240, "float_top1": 0.95, "top1": 0.9417, "cross_entropy": 0.21, "bytes": 96320, "deflated_bytes": 81234,
@@ -295,7 +296,7 @@ def test_the_best_run_of_a_search_tells_its_recipe(run_folder, tmp_path):
     value["compress"] = {"source": "colours", "recipe": "qat:epochs=2", "search": "edgepress", "trial": 12}
     (path / "run.json").write_text(json.dumps(value), encoding="utf-8")
     (path / "model.keras").write_bytes((run_folder / "model.keras").read_bytes())
-    assert "Recipe: qat:epochs=2. It was trial 12 of a search." in page(tmp_path, path).words
+    assert "Recipe: qat:epochs=2. It comes from trial 12 of a search." in page(tmp_path, path).words
 
 
 def test_kernels_are_the_real_weights_of_the_network(made, network):
@@ -320,6 +321,20 @@ def test_kernels_are_the_real_weights_of_the_network(made, network):
     np.testing.assert_allclose(half["mix"].kernel, expected["mix"].reshape(-1), rtol=1e-3, atol=1e-6)
 
 
+def test_scales_lie_along_the_axis_that_litert_names():
+    layers = keras.layers
+    net = [layers.DepthwiseConv2D(3, name="blur"), layers.Conv2D(4, 3, name="mix")]  # 3x3 kernels of 3 channels
+    keras.utils.set_random_seed(6)
+    model = keras.Sequential([keras.Input((6, 6, 3)), *net, layers.Flatten(), layers.Softmax()])
+    inputs = np.random.default_rng(6).normal(size=(4, 6, 6, 3)).astype(np.float32)
+    made = convert_here(model, ["int8"], representative=inputs)["int8"]
+    expected = sorted(truth(made).values(), key=len)
+    found = sorted((layer.kernel for layer in kernels.layers(made)), key=len)
+    assert [len(kernel) for kernel in found] == [27, 108]
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
 def test_histograms_count_what_numpy_counts(made, sparse):
     before, after = (np.concatenate(list(truth(model).values())) for model in (made["int8"], sparse))
     ours = [np.concatenate([layer.kernel for layer in kernels.layers(model)]) for model in (made["int8"], sparse)]
@@ -334,7 +349,12 @@ def test_histograms_count_what_numpy_counts(made, sparse):
         np.testing.assert_array_equal(counts.bins[1:-1], inner[1:-1])
         assert counts.bins[0] == np.count_nonzero(others < found.edges[1])
     assert found.after.zero_share == pytest.approx(0.6, abs=0.08)
-    figure = histograms.weights(Pair(made["int8"], sparse))[0]
+    figure, *layers = histograms.weights(Pair(made["int8"], sparse))
+    names = {"1. mix (CONV_2D)", "2. blur (DEPTHWISE_CONV_2D)", "3. head (FULLY_CONNECTED)"}
+    assert layers
+    assert {layer.title for layer in layers} <= names
+    moved = [float(re.search(r"Moved by ([\d.]+)", layer.note)[1]) for layer in layers]
+    assert moved == sorted(moved, reverse=True)
     tips = [node[0].text for node in of_kind(figure.svg, "hit")]
     told = [tuple(int(n.replace(",", "")) for n in re.findall(r"([\d,]+) (?:before|after)", tip)) for tip in tips]
     assert told == list(zip(found.before.bins.tolist(), found.after.bins.tolist(), strict=True))

@@ -82,14 +82,23 @@ def shifts(
         progress("correct-bias", number, len(todo), name)
         bias = _bias(op, graph)
         assert bias is not None
-        error, sure = _error(wanted[source], means(compact.write(edited), op.outputs, inputs)[op.outputs[0]])
-        share = wanted[source].open.mean(axis=0)
-        clear = (np.abs(error) > _SURE * sure) & (share >= _LEAST_OPEN)
-        shift = np.where(clear, -error / np.maximum(share, _LEAST_OPEN), 0.0)
+        given = means(compact.write(edited), op.outputs, inputs)[op.outputs[0]]
+        shift = answer(wanted[source], given)
         _store(edited, bias, shift)
-        left, _ = _error(wanted[source], means(compact.write(edited), op.outputs, inputs)[op.outputs[0]])
-        found[name] = _store(edited, bias, np.where(np.abs(left) < np.abs(error), shift, 0.0))
+        corrected = means(compact.write(edited), op.outputs, inputs)[op.outputs[0]]
+        error, left = (np.abs((seen.mean - wanted[source].mean).mean(axis=0)) for seen in (given, corrected))
+        found[name] = _store(edited, bias, np.where(left < error, shift, 0.0))
     return found
+
+
+def answer(wanted: Means, given: Means) -> np.ndarray:
+    """What each channel's bias has to move by, (channels,) float64, for the mean to be as wanted; 0 where the error may
+    be chance, or the ReLU is nearly closed."""
+    apart = given.mean - wanted.mean
+    error, sure = apart.mean(axis=0), apart.std(axis=0, ddof=1) / np.sqrt(len(apart))
+    share = wanted.open.mean(axis=0)
+    clear = (np.abs(error) > _SURE * sure) & (share >= _LEAST_OPEN)
+    return np.where(clear, -error / np.maximum(share, _LEAST_OPEN), 0.0)
 
 
 def means(model: bytes, outputs: Sequence[int], inputs: np.ndarray) -> dict[int, Means]:
@@ -106,12 +115,6 @@ def means(model: bytes, outputs: Sequence[int], inputs: np.ndarray) -> dict[int,
     return {
         output: Means(*(np.array(part) for part in zip(*seen, strict=True))) for output, seen in rows.items() if seen
     }
-
-
-def _error(wanted: Means, given: Means) -> tuple[np.ndarray, np.ndarray]:
-    """Each channel's mean error and its standard error, over examples."""
-    apart = given.mean - wanted.mean
-    return apart.mean(axis=0), apart.std(axis=0, ddof=1) / np.sqrt(len(apart))
 
 
 def _owners(model: keras.Model, before: bytes, examples: np.ndarray) -> dict[int, str]:

@@ -46,7 +46,7 @@ def costs(found: Dependencies) -> Costs:
         for axis, slot in enumerate(sliced):
             groups = number[slot.units]
             fixed[axis, row] = np.count_nonzero(groups < 0)
-            share[axis, row] = np.bincount(groups[groups >= 0], minlength=len(found.groups))
+            share[axis, row] = np.bincount(groups[groups >= 0], minlength=len(found.groups)) / sizes(found)
     return Costs(places, fixed, share)
 
 

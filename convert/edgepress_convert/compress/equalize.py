@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
+from edgepress_convert.compress import kept_weights, prepare
 from edgepress_convert.compress.flow import Flow, flow
 from edgepress_convert.compress.fold import fold, grouped, kernel_and_bias, scaled, without_ceilings
 from edgepress_convert.compress.job import Job
@@ -69,6 +70,13 @@ def _prepared(model: keras.Model, job: Job, by: str) -> tuple[keras.Model, Flow]
             f"no channel of the model can be equalized: {why or 'it is a single layer'}",
             "leave equalize out, or use ReLU instead of other activations",
         )
+    free = np.concatenate(channels.parts())
+    for layer in prepare.flat(model).layers:  # folding has scaled their channels already
+        read = channels.reads.get(layer.name)
+        if read is not None and np.isin(read, free).any() and kept_weights.read(layer.get_weights()[0]).clusters > 1:
+            raise EdgepressError(
+                f"{layer.name} has clustered weights, which equalize would scale apart", "equalize first, then cluster"
+            )
     return folded, channels
 
 

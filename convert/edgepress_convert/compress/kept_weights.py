@@ -9,6 +9,7 @@ import tensorflow as tf
 
 # More shared values than these are no clusters: int8 weights turned back into floats have up to 255.
 MAX_CLUSTERS = 128
+_LEAST = 0.01  # of a kernel's weights; fewer zeros are there by chance
 _BLOCKS = (4, 8, 16)
 
 
@@ -19,13 +20,15 @@ class Kept:
     `zeros`: where it is zero, bool of its shape; None for a dense one. `groups`: int32 of its shape, weights of the
     same number share one value (zeros have a number of their own); None where values are not shared. `clusters`: how
     many values other than zero are shared, in one channel where each channel has its own. `per_channel` says which.
-    `pattern`: (n, m) where at most n of every m weights along the input axis differ from zero.
+    `ends`: the groups of the least and the greatest value where these are opposite, which lets channels share a scale;
+    None where they are not. `pattern`: (n, m) where at most n of every m weights along the inputs differ from zero.
     """
 
     zeros: np.ndarray | None = None
     groups: np.ndarray | None = None
     clusters: int = 0
     per_channel: bool = False
+    ends: tuple[int, int] | None = None
     pattern: tuple[int, int] | None = None
 
     @property
@@ -37,16 +40,16 @@ class Kept:
 def read(kernel: np.ndarray) -> Kept:
     """What is to be kept of `kernel` (..., inputs, outputs) float.
 
-    Trained weights hit zero or each other only by intention, so every zero counts, unless all are (a layer that was
-    begun at zero); values count as shared when there are at most MAX_CLUSTERS, each used twice or more on average,
-    in the whole kernel or else in every channel of its last axis.
+    Trained weights hit zero or each other by intention, or once in millions, so zeros count from a share of 1 % on,
+    unless all are zero (a layer that was begun so). Values count as shared when there are at most MAX_CLUSTERS, each
+    used twice or more on average, in the whole kernel or else in every channel of its last axis.
     """
     zeros = kernel == 0
-    sparse = bool(zeros.any() and not zeros.all())
+    sparse = bool(zeros.mean() >= _LEAST and not zeros.all())
     groups, clusters = _shared(kernel)
     per_channel = False
     if groups is None and kernel.ndim > 1:
-        each = [_shared(kernel[..., channel]) for channel in range(kernel.shape[-1])]
+        each = [_shared(kernel[..., c], dead=bool(kernel.any())) for c in range(kernel.shape[-1])]
         found = [one for one, _ in each if one is not None]
         if each and len(found) == len(each):
             # Numbers of one channel come behind those of the channels before it
@@ -58,6 +61,7 @@ def read(kernel: np.ndarray) -> Kept:
         groups=None if groups is None else groups.astype(np.int32),
         clusters=clusters if groups is not None else 0,
         per_channel=per_channel,
+        ends=None if groups is None or per_channel else _ends(kernel, groups),
         pattern=pattern(kernel) if sparse else None,
     )
 
@@ -92,18 +96,32 @@ def held(weights: tf.Tensor, kept: Kept) -> tf.Tensor:
         flat = kept.groups.reshape(-1)
         sums = tf.math.unsorted_segment_sum(tf.reshape(weights, [-1]), flat, numbers)
         means = sums / np.bincount(flat, minlength=numbers).astype(np.float32)
+        if kept.ends is not None:
+            low, high = kept.ends
+            end = (means[high] - means[low]) / 2
+            means = tf.tensor_scatter_nd_update(means, [[low], [high]], [-end, end])
         weights = tf.gather(means, kept.groups)
     if kept.zeros is not None:
         weights = weights * np.asarray(~kept.zeros, np.float32)
     return weights
 
 
-def _shared(values: np.ndarray) -> tuple[np.ndarray | None, int]:
-    """The number of each value of `values` and how many other than zero there are; (None, 0) where few are shared."""
+def _shared(values: np.ndarray, *, dead: bool = False) -> tuple[np.ndarray | None, int]:
+    """The number of each value of `values` and how many other than zero there are; (None, 0) where few are shared.
+
+    With `dead` nothing but zeros is shared, too.
+    """
     different, numbers = np.unique(values, return_inverse=True)
     count = int((different != 0).sum())
     live = int((values != 0).sum())
     # All equal is how some layers begin, so one value is no cluster.
-    if 1 < count <= MAX_CLUSTERS and 2 * count <= live:
+    if (1 < count <= MAX_CLUSTERS and 2 * count <= live) or (dead and not live):
         return numbers.reshape(values.shape), count
     return None, 0
+
+
+def _ends(kernel: np.ndarray, groups: np.ndarray) -> tuple[int, int] | None:
+    low, high = kernel.min(), kernel.max()
+    if -low != high:
+        return None
+    return int(groups.flat[kernel.argmin()]), int(groups.flat[kernel.argmax()])

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
 from edgepress_convert.compress import kept_weights, prepare
 from edgepress_convert.compress.job import Job
@@ -86,7 +85,7 @@ def prune(
     job.fine_tune(trained.model, epochs=epochs, callbacks=[tfmot.sparsity.keras.UpdatePruningStep()])
     if not steps:
         for wrapper in wrappers:
-            tf.keras.backend.set_value(wrapper.pruning_step, 1)
+            wrapper.pruning_step.assign(1)
             wrapper.pruning_obj.conditional_mask_update()
             wrapper.pruning_obj.weight_mask_op()
     values = trained.values()

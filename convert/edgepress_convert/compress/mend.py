@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgepress_convert import planned, quantize, verify
+from edgepress_convert import planned, quantize
 from edgepress_convert.compress import Candidate, recipe
-from edgepress_convert.compress.diagnosis import LOOKED_AT, Health, LayerEvidence, examine, health
+from edgepress_convert.compress.diagnosis import LOOKED_AT, Health, LayerEvidence, examine, health, scores
 from edgepress_convert.compress.job import Job
 from edgepress_convert.compress.measure import held_out
 from edgepress_convert.examples import Examples
@@ -32,6 +32,7 @@ _LOSES_DB = 3.0
 _POOR_DB = 25.0
 _LEAST_GAIN = 0.1  # of what quantization costs in cross-entropy, for a remedy to count as a help
 _SURE = 2.0  # standard errors
+_LAST = "correct-bias"
 _KEPT_LAYERS = 4  # that may become int16
 
 
@@ -48,7 +49,8 @@ class Remedy:
 @dataclass(frozen=True)
 class Treatment:
     """One thing that was tried: `remedy` as a recipe has it, the `evidence` for it, how the net was `before` and
-    `after` (None where it could not be done, and then `problem` says why), and whether it was kept."""
+    `after` (None where it could not be done), and whether it was kept in the end; `problem` says why it was not, where
+    that is more than that it did not help."""
 
     remedy: str
     evidence: str
@@ -107,33 +109,44 @@ def treat(model: keras.Model, job: Job, *, max_drop: float, epochs: int) -> Mend
     assert held.labels is not None
     expected = np.concatenate([model.predict(batch, verbose=0) for batch in held.batches()])
     ward = _Ward(job, held, expected)
-    state = start = ward.admit(Candidate(model, job.plan))
-    if start.health.drop_points <= max_drop:
+    state = start = base = ward.admit(Candidate(model, job.plan))
+    if _well(start.health, max_drop):
         lost = _points(start.health)
         verdict = f"mend left the model as it is: {job.plan.scheme} loses {lost} of at most {max_drop:g} points"
         return Mended(start.candidate, start.health, start.health, (), verdict)
     evidence = ward.look(state)
     account: list[Treatment] = []
     waiting = remedies(max_drop, epochs)
-    while waiting and state.health.drop_points > max_drop:
+    while waiting and not _well(state.health, max_drop):
         reasons = [remedy.because(evidence, state.candidate.plan) for remedy in waiting]
-        # sorted() would call it twice; the first of the cheapest, those with a reason before those without
+        # the first of the cheapest, those with a reason before those without
         chosen = min(range(len(waiting)), key=lambda n: (waiting[n].cost, not reasons[n], n))
         remedy, reason = waiting.pop(chosen), reasons[chosen]
         job.progress("mend", len(account), len(account) + len(waiting) + 1, str(remedy.step))
         try:
-            after = ward.give(remedy.step, state, number=len(account) + 1)
+            # Biases are corrected for one way of rounding: whatever changes that begins with the uncorrected ones.
+            after = ward.give(remedy.step, base, number=len(account) + 1)
         except EdgepressError as error:
             account.append(Treatment(str(remedy.step), reason, state.health, None, False, error.what))
             continue
         kept = helped(state, after, max_drop)
         account.append(Treatment(str(remedy.step), reason, state.health, after.health, kept))
-        if kept:
-            state = after
-            evidence = ward.look(state)
+        if not kept:
+            continue
+        if remedy.step.name != _LAST:
+            account = [_undone(old, remedy) if old.kept and old.remedy == _LAST else old for old in account]
+            if state is not base:
+                waiting += [one for one in remedies(max_drop, epochs) if one.step.name == _LAST]
+            base = after
+        state = after
+        evidence = ward.look(state)
     worst = max(evidence, key=lambda layer: layer.loss_db, default=None)
     verdict = _verdict(start.health, state.health, account, worst, max_drop, job.plan)
     return Mended(state.candidate, start.health, state.health, tuple(account), verdict, worst)
+
+
+def _undone(treatment: Treatment, by: Remedy) -> Treatment:
+    return replace(treatment, kept=False, problem=f"undone for {by.step}")
 
 
 def remedies(max_drop: float, epochs: int) -> list[Remedy]:
@@ -162,17 +175,21 @@ class State:
 def helped(before: State, after: State, max_drop: float) -> bool:
     """Whether a remedy is worth keeping.
 
-    It is when it answers more right than chance allows (paired, 2 standard errors), and is not when it answers fewer.
-    In between it has to reach `max_drop`, or take a tenth off what quantization costs in cross-entropy.
+    It is when LiteRT could not run the net before and now can, and is not the other way round. Otherwise it is when it
+    answers more right than chance explains (paired, 2 standard errors), and is not when it answers fewer. A gain that
+    may be chance has to reach `max_drop`, or to come with a tenth off what quantization costs in cross-entropy.
     """
+    if bool(before.health.deadly) != bool(after.health.deadly):
+        return not after.health.deadly
     gained = after.right.astype(np.float64) - before.right
     gain, error = gained.mean(), gained.std() / np.sqrt(len(gained))
     if abs(gain) > _SURE * error:
         return bool(gain > 0)
-    if gain > 0 and after.health.drop_points <= max_drop:
+    if gain > 0 and _well(after.health, max_drop):
         return True
     cost = before.health.cross_entropy - before.health.float_cross_entropy
-    return cost > 0 and before.health.cross_entropy - after.health.cross_entropy >= _LEAST_GAIN * cost
+    saved = before.health.cross_entropy - after.health.cross_entropy
+    return bool(gain >= 0) and cost > 0 and saved >= _LEAST_GAIN * cost
 
 
 class _Ward:
@@ -188,15 +205,16 @@ class _Ward:
             built = quantize.from_plan(candidate.model, candidate.plan, self.job.representative)
         else:
             built = planned.build(self._float(candidate.model), candidate.plan)
-        found = verify.scores(built, self.held)
-        assert self.held.labels is not None
-        return State(
-            candidate, built, found.argmax(axis=1) == self.held.labels, health(self.expected, found, self.held.labels)
-        )
+        found, deadly = scores(built, self.held)
+        labels = self.held.labels
+        assert labels is not None
+        return State(candidate, built, found.argmax(axis=1) == labels, health(self.expected, found, labels, deadly))
 
     def give(self, step: Step, state: State, *, number: int) -> State:
         """The state after one remedy. Raises EdgepressError where it cannot be given."""
         (bound,) = recipe.bind((step,))
+        if state.health.deadly and step.name == "mixed":
+            raise EdgepressError(f"it runs LiteRT, which {state.health.deadly} makes abort")
         model, plan = state.candidate.model, state.candidate.plan
         job = replace(self.job, plan=plan, scratch=self.job.scratch / f"{number:02d}-{step.name}")
         if bound.check is not None:
@@ -268,7 +286,7 @@ def told(treatment: Treatment) -> str:
     if treatment.after is None:
         return f"{treatment.remedy} ({reason}): not possible, {treatment.problem}"
     before, after = 100 * treatment.before.top1, 100 * treatment.after.top1
-    end = "kept" if treatment.kept else "dropped"
+    end = "kept" if treatment.kept else treatment.problem or "dropped"
     return f"{treatment.remedy} ({reason}): {before:.1f} % became {after:.1f} %, {end}"
 
 
@@ -278,10 +296,15 @@ def _verdict(
     kept = ",".join(treatment.remedy for treatment in account if treatment.kept)
     by = f" by {kept}" if kept else ""
     was = f"{plan.scheme} lost {_points(start)} points ({100 * start.float_top1:.1f} % became {100 * start.top1:.1f} %)"
-    if end.drop_points <= max_drop:
+    if _well(end, max_drop):
         return f"mended{by}: {was}, now {_points(end)} (allowed: {max_drop:g})"
     where = f"; {_where(worst)}" if worst is not None else ""
+    where += f"; {end.deadly} has a multiplier that makes LiteRT abort" if end.deadly else ""
     return f"not mended: {was}, and still loses {_points(end)} (allowed: {max_drop:g}){by}{where}"
+
+
+def _well(now: Health, max_drop: float) -> bool:
+    return now.drop_points <= max_drop and not now.deadly
 
 
 def _points(now: Health) -> str:

@@ -17,6 +17,7 @@ from edgepress_convert.compress import surgery
 from edgepress_train.keras2 import keras
 
 layers = keras.layers
+_MOMENTUM = 0.9  # with Keras's 0.99 a third of the old statistics is left after 100 steps
 _TOLD = 5  # layers that a sentence names
 # Activations that LiteRT computes inside the operator before them
 FUSED = ("linear", "relu", "relu6")
@@ -24,6 +25,10 @@ _SEPARABLE = {
     layers.SeparableConv1D: (layers.DepthwiseConv1D, layers.Conv1D),
     layers.SeparableConv2D: (layers.DepthwiseConv2D, layers.Conv2D),
 }
+_WITH_KERNELS = (
+    layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv1D, layers.DepthwiseConv2D,
+    *_SEPARABLE,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,9 +56,7 @@ class Dressed:
 
 def flat(model: keras.Model) -> keras.Model:
     """A plain copy of `model` without nested models. Raises EdgepressError as `surgery.rebuild` does."""
-    made = surgery.rebuild(model)
-    _settle(made)
-    return made
+    return surgery.rebuild(model)
 
 
 def dress(
@@ -67,7 +70,11 @@ def dress(
     """
     first = {id(t) for t in plain.inputs}
     inputs = [keras.Input(t.shape[1:], dtype=t.dtype, name=t.node.layer.name) for t in plain.inputs]
-    seen = {}
+    seen: dict[int, Any] = {}
+
+    def fed(value: Any) -> Any:
+        return seen.get(id(value), value)
+
     for old, new in zip(plain.inputs, inputs, strict=True):
         seen[id(old)] = new
         for layer in entrance(old.node.layer.name):
@@ -79,9 +86,7 @@ def dress(
         layer = node.layer
         if layer.name not in made:
             made[layer.name] = dressed(layer)
-        args, kwargs = tf.nest.map_structure(
-            lambda value: seen.get(id(value), value), (tuple(node.call_args), dict(node.call_kwargs))
-        )
+        args, kwargs = tf.nest.map_structure(fed, (tuple(node.call_args), dict(node.call_kwargs)))
         outputs: Any = args[0] if args else None
         for place, stage in enumerate(made[layer.name].stages):
             outputs = stage(outputs) if place else stage(*args, **kwargs)
@@ -96,18 +101,21 @@ def undress(plain: keras.Model, values: Mapping[str, Sequence[np.ndarray]]) -> N
     for layer in plain.layers:
         if layer.weights and layer.name in values:
             layer.set_weights(values[layer.name])
-    _settle(plain)
 
 
 def copied(layer: keras.layers.Layer, **changes: Any) -> keras.layers.Layer:
-    """A built copy of `layer` with its weights; `changes` override entries of its configuration."""
+    """A built copy of `layer` with its weights, to be trained; `changes` override entries of its configuration.
+
+    Passes move the statistics of normalisation, and train for hundreds of steps: its momentum is at most 0.9.
+    """
     copy = type(layer).from_config({**layer.get_config(), **changes})
     if layer.weights:
         if not copy.built:
             with tf.name_scope(copy.name):
                 copy.build_from_config(layer.get_build_config())
         copy.set_weights(layer.get_weights())
-        copy.finalize_state()
+    if isinstance(copy, layers.BatchNormalization):
+        copy.momentum = min(copy.momentum, _MOMENTUM)
     return copy
 
 
@@ -166,9 +174,7 @@ def split(layer: keras.layers.Layer) -> Dress:
 
 def has_kernel(layer: keras.layers.Layer) -> bool:
     """Whether `layer` is a convolution of any kind, or a dense layer."""
-    return isinstance(layer, (layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D, *_SEPARABLE)) or isinstance(
-        layer, (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
-    )
+    return isinstance(layer, _WITH_KERNELS)
 
 
 def activation(layer: keras.layers.Layer) -> str | None:
@@ -181,12 +187,6 @@ def listed(found: Sequence[keras.layers.Layer]) -> str:
     """Layers with their kinds, for a sentence; the first few of many."""
     words = [f"{layer.name} ({type(layer).__name__})" for layer in found[:_TOLD]]
     return ", ".join(words) + (f" and {len(found) - _TOLD} more" if len(found) > _TOLD else "")
-
-
-def _settle(model: keras.Model) -> None:
-    # Normalization computes what it works with from its weights when it is told that they are there.
-    for layer in model.layers:
-        layer.finalize_state()
 
 
 def _bare(values: list[Any]) -> Any:

@@ -13,11 +13,11 @@ import numpy as np
 import tensorflow as tf
 
 from edgepress_convert import quantize
-from edgepress_convert.compress import kept_weights, prepare, simulate
+from edgepress_convert.compress import kept_weights, prepare, rounding, simulate
 from edgepress_convert.compress.job import Job
 from edgepress_convert.compress.kept_weights import Kept
 from edgepress_convert.compress.prepare import Dressed
-from edgepress_convert.compress.simulate import Rounding
+from edgepress_convert.compress.rounding import Rounding
 from edgepress_runtime.errors import EdgepressError
 from edgepress_train.keras2 import keras
 
@@ -34,7 +34,7 @@ def qat(model: keras.Model, job: Job, *, epochs: int = 5, lr: float = 0.0) -> ke
     plain = prepare.flat(model)
     parts, where = _places(plain, job)
     kept = {name: kept_weights.read(parts.model.get_layer(name).get_weights()[0]) for name in where.kernels}
-    ranges = simulate.observe(parts.model, where, job.representative)
+    ranges = rounding.observe(parts.model, where, job.representative)
     trained = simulate.rounded(parts.model, where, ranges, kept, job.plan)
     for text in _notes(parts.model, where, kept):
         job.note(text)
@@ -63,7 +63,7 @@ def _refuse(job: Job) -> None:
 
 def _places(plain: keras.Model, job: Job) -> tuple[Dressed, Rounding]:
     parts = prepare.dress(plain, prepare.split)
-    where = simulate.rounding(parts.model, job.plan)
+    where = rounding.places(parts.model, job.plan)
     if not where.kernels:
         left = prepare.listed(_left(parts.model, where)) or "it has no convolution or dense layer"
         raise EdgepressError(f"no layer of {plain.name} can be trained for int8: {left}", "leave qat out of the recipe")
@@ -76,10 +76,10 @@ def _notes(model: keras.Model, where: Rounding, kept: Mapping[str, Kept]) -> lis
         told.append(f"left to post-training quantization: {prepare.listed(_left(model, where))}")
     sparse = [one for one in kept.values() if one.zeros is not None]
     if sparse:
-        share = np.sum([one.zeros.sum() for one in sparse]) / np.sum([one.zeros.size for one in sparse])
+        every = np.concatenate([one.zeros.reshape(-1) for one in sparse if one.zeros is not None])
         patterns = sorted({f"{n} of {m}" for n, m in (one.pattern for one in sparse if one.pattern)})
         more = f", with the pattern {' and '.join(patterns)}" if patterns else ""
-        told.append(f"kept the zeros of {len(sparse)} layers ({100 * share:.0f} % of their weights{more})")
+        told.append(f"kept the zeros of {len(sparse)} layers ({100 * every.mean():.0f} % of their weights{more})")
     shared = [one.clusters for one in kept.values() if one.groups is not None]
     if shared:
         told.append(f"kept the clusters of {len(shared)} layers (up to {max(shared)} values besides zero)")

@@ -28,7 +28,8 @@ def check(model: keras.Model, job: Job, *, method: str = "mse", percent: float =
     activation_ranges.parse(_text(method, percent))
     if job.plan.scheme != "int8":
         raise EdgepressError(
-            f"the model is to be stored as {job.plan.scheme}, whose ranges are not chosen", "leave ranges out, or use int8"
+            f"the model is to be stored as {job.plan.scheme}, whose ranges are not chosen",
+            "leave ranges out, or use int8",
         )
     quantize.check_plan(job.plan)
 

@@ -69,9 +69,7 @@ def measure(prepared: Prepared, held: Examples, plan: Plan) -> tuple[LayerDamage
     def damage(kernels: Sequence[int], outputs: Sequence[int]) -> tuple[float, float | None]:
         if not kernels and not outputs:
             return 0.0, None if held.labels is None else 0.0
-        model = rounded.rounded(
-            prepared.float_model, ranges, kernels=kernels, outputs=outputs, weights=plan.weights
-        )
+        model = rounded.rounded(prepared.float_model, ranges, kernels=kernels, outputs=outputs, weights=plan.weights)
         found = verify.scores(model, held)
         return divergence(expected, found), drop(expected, found, held.labels)
 

@@ -39,7 +39,7 @@ def of_compression(found: Compression) -> Chapter:
     """Steps, verdicts, sensitivity and histograms."""
     hurts = tuple(figure for one in found.sensitivity if (figure := steps.sensitivity(one)))
     sensitivity = Group("Where it hurts", "What each layer does to the scores when it alone is quantized.", hurts)
-    origin = f"It was {found.origin}." if found.origin else ""
+    origin = f"It comes from {found.origin}." if found.origin else ""
     open_end = "" if found.total or not found.start else "This compression is not finished: its steps so far."
     words = (f"Recipe: {found.recipe}.", origin, open_end, steps.judged(found))
     return Chapter(

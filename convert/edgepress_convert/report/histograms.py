@@ -21,7 +21,8 @@ def weights(models: Pair) -> tuple[Figure, ...]:
     """Weights of the whole models, then of the few layers whose weights changed most. Raises EdgepressError."""
     before, after = _layers(models)
     whole = _figure("All weights", _joined(before), _joined(after), "weights", f"{len(after)} layers.")
-    moved = _most([(b.name, b.kernel, a.kernel) for b, a in kernels.pairs(before, after)])
+    both = kernels.pairs(before, after)
+    moved = _most([(_called(after, a), b.kernel, a.kernel) for b, a in both])
     return (whole, *(_figure(name, old, new, "weights", _far(far)) for far, name, old, new in moved))
 
 
@@ -33,7 +34,7 @@ def activations(models: Pair) -> tuple[Figure, ...]:
     both = kernels.pairs(before, after)
     old = kernels.outputs(models.before, [b for b, _ in both], models.examples)
     new = kernels.outputs(models.after, [a for _, a in both], models.examples)
-    moved = _most([(b.name, old[b.output], new[a.output]) for b, a in both])
+    moved = _most([(_called(after, a), old[b.output], new[a.output]) for b, a in both])
     return tuple(_figure(name, one, two, "outputs", _far(far)) for far, name, one, two in moved)
 
 
@@ -42,6 +43,11 @@ def _layers(models: Pair) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
         kernels.layers(models.before, name="the model before compression"),
         kernels.layers(models.after, name="the model after compression"),
     )
+
+
+def _called(layers: Sequence[Layer], layer: Layer) -> str:
+    """A layer as people find it: its place among those with weights, name and operator."""
+    return f"{layers.index(layer) + 1}. {layer.name} ({layer.op})"
 
 
 def _joined(layers: Sequence[Layer]) -> np.ndarray:

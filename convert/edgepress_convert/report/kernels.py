@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from ai_edge_litert.interpreter import Interpreter
 
 from edgepress_convert import flatbuffer, streaming
 from edgepress_convert.flatbuffer import DAMAGE, Graph, Op, Tensor, TfliteError
+from edgepress_convert.tensors import open_glass
 from edgepress_runtime import states
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.image import quantize
@@ -20,7 +21,7 @@ MAX_VALUES = 4096  # of one layer's output that are looked at, evenly spread ove
 _SUFFIXES = ("Conv2D", "depthwise", "MatMul", "conv2d_transpose", "Tensordot", "kernel", "ReadVariableOp")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layer:
     """One operator with weights. `kernel` (n,) float64: the real values; `output`: index of its output tensor."""
 
@@ -59,14 +60,8 @@ def outputs(model: bytes, found: Sequence[Layer], inputs: np.ndarray) -> Mapping
     graph = flatbuffer.graphs(model)[0]
     watched = [layer.output for layer in found]
     kept: dict[int, list[np.ndarray]] = {index: [] for index in watched}
+    interpreter = open_glass(model)
     try:
-        interpreter = Interpreter(
-            model_content=model,
-            experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            num_threads=1,
-        )
-        interpreter.allocate_tensors()
         for example in inputs[:MAX_EXAMPLES]:
             for fed in _feeds(graph, interpreter, example):
                 for index, stored in zip(graph.inputs, fed, strict=True):
