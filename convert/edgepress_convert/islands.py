@@ -43,12 +43,16 @@ FIXED = {
 def settled(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
     """`ranges`, but for outputs of operators that only hand numbers on, which have their input's, and FIXED ones."""
     found = dict(ranges)
+    handed = {i for op in graph.ops if op.kind in _SAME_SCALE for i in op.outputs}
     for op in graph.ops:
         for target in (graph.tensors[i].name for i in op.outputs):
             if op.kind in FIXED:
                 found[target] = FIXED[op.kind]
             elif op.kind in _SAME_SCALE:
                 found[target] = found[graph.tensors[op.inputs[0]].name]
+            elif op.kind == "CONCATENATION" and handed.intersection(op.inputs):  # all of its inputs get its scale
+                parts = [found[graph.tensors[i].name] for i in op.inputs if graph.tensors[i].name in found]
+                found[target] = (min(low for low, _ in parts), max(high for _, high in parts))
     return found
 
 

@@ -23,6 +23,7 @@ from edgepress_runtime.errors import EdgepressError
 _Algorithm = algorithm_manager.AlgorithmName
 _Name = qtyping.TFLOperationName
 _Share = qtyping.QuantGranularity
+_HALVED = ("SOFTMAX", "LOGISTIC")
 _KNOWN = {
     name: tfl_flatbuffer_utils.TFL_OP_CODE_TO_NAME[code]
     for code, name in flatbuffer.OPS.items()
@@ -86,9 +87,7 @@ def _ends(graph: Graph, ranges: Mapping[str, Range], kept: Mapping[int, str]) ->
     """
     wide = {graph.tensors[i].name for n, scheme in kept.items() if scheme == "int16x8" for i in graph.ops[n].inputs}
     rank = {tensor.name: len(tensor.shape) for tensor in graph.tensors}
-    pinned = {
-        graph.tensors[i].name for op in graph.ops if op.kind in ("SOFTMAX", "LOGISTIC") for i in op.outputs
-    } - wide
+    pinned = {graph.tensors[i].name for n in kept if graph.ops[n].kind in _HALVED for i in graph.ops[n].outputs} - wide
     ends = {}
     for name, (low, high) in ranges.items():
         kind = _Pinned if name in pinned else dict

@@ -176,6 +176,17 @@ def test_a_silu_net_is_mended_by_keeping_what_meets(data, job):
     assert tried.index("equalize") < tried.index("mixed:4:max_drop=2.0")
 
 
+def test_biases_are_corrected_for_the_rounding_that_stays(data, job, monkeypatch: pytest.MonkeyPatch):
+    """What follows a correction starts from the biases before it."""
+    chosen = [one for one in mend.remedies(40.0, 0) if one.step.name in ("correct-bias", "mixed")]
+    monkeypatch.setattr(mend, "remedies", lambda max_drop, epochs: chosen)
+    ill = two_branches(data)
+    done = treat(ill, job[0], max_drop=40.0, epochs=0)
+    first, second = done.account
+    assert (first.remedy, first.kept, first.problem) == ("correct-bias", False, f"undone for {second.remedy}")
+    assert second.kept and done.candidate.model is ill and done.candidate.plan.keep
+
+
 def test_a_net_that_would_take_the_process_with_it_is_mended_or_told(data, job):
     """XNNPACK has no multiplier of 256: LiteRT 2.3 aborts when it loads such a model."""
     work, notes = job
