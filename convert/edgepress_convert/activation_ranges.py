@@ -83,6 +83,7 @@ def observe(model: bytes, examples: np.ndarray) -> dict[str, Seen]:
     ends = dict.fromkeys(watched, (np.inf, -np.inf))
     interpreter = open_glass(model)
     for example in examples:
+        interpreter.reset_all_variables()
         interpreter.set_tensor(graph.inputs[0], example[np.newaxis])
         interpreter.invoke()
         for i in watched:

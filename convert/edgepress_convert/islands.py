@@ -7,7 +7,7 @@ float in its middle. LiteRT has integer kernels of those below; TensorFlow's con
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -28,7 +28,7 @@ _SAME_SCALE = {
     "SPACE_TO_BATCH_ND": (2, 2),
     "BATCH_TO_SPACE_ND": (2, 2),
 }
-_OWN_SCALE = {"LEAKY_RELU": (2, 2)}
+_OWN_SCALE = {"LEAKY_RELU": (1, 2)}
 JOINED = {**_SAME_SCALE, **_OWN_SCALE}
 # Ranges that LiteRT's 8-bit quantization specification fixes
 FIXED = {
@@ -56,21 +56,36 @@ def settled(graph: Graph, ranges: Mapping[str, Range]) -> dict[str, Range]:
     return found
 
 
-def join(model: schema.ModelT, ranges: Mapping[str, Range], *, left: Collection[str]) -> None:
-    """Make the operators in JOINED integer where their input is, and take out conversions that cancel.
+def join(model: schema.ModelT, graph: Graph, ranges: Mapping[str, Range], kept: Mapping[int, str]) -> None:
+    """Make the operators in JOINED integer, and take out conversions that cancel.
 
-    `left`: names of outputs that stay float. `ranges`: where an output of its own scale gets that from.
+    `graph` is the float model that `model` was made from, with the `ranges` of its tensors by name; `kept`: operators
+    of it that are int16x8, or stay in float. The others become int8.
     """
     edit = GraphEditor(model)
     tensors = edit.graph.tensors
+    asked = {graph.tensors[op.outputs[0]].name: (kept.get(n, "int8"), op) for n, op in enumerate(graph.ops)}
     exact: dict[int, int] = {}  # a float tensor -> the integer one that holds the same numbers
     now: dict[int, int] = {}  # a tensor -> what its readers are to read
     steps: list[tuple[schema.OperatorT, list[int]]] = []
+
+    def convert(source: int, kind: int, name: str, dtype: int, span: Range | None) -> int:
+        """A new tensor that QUANTIZE or DEQUANTIZE makes of `source`."""
+        version = {_Builtin.QUANTIZE: 2, _Builtin.DEQUANTIZE: 3 if tensors[source].type == _Type.INT16 else 2}[kind]
+        made, op = copy.copy(tensors[source]), schema.OperatorT()
+        made.name, made.type, made.buffer = name.encode(), dtype, 0
+        made.quantization = None if span is None else stored_in(span, dtype)
+        tensors.append(made)
+        op.opcodeIndex, op.outputs = code_of(model, kind, version), np.array([len(tensors) - 1], np.int32)
+        steps.append((op, [source]))
+        return len(tensors) - 1
+
     for op in edit.graph.operators:
         code = model.operatorCodes[op.opcodeIndex]
         kind = OPS[max(code.builtinCode, code.deprecatedBuiltinCode)]
         inputs = [now.get(int(i), int(i)) for i in op.inputs]
         source, output = exact.get(inputs[0]) if inputs else None, int(op.outputs[0])
+        scheme, original = asked.get(name := tensors[output].name.decode(), ("", None))
         if kind == "DEQUANTIZE" and tensors[inputs[0]].type in _LIMITS:
             exact[output] = inputs[0]
         elif kind == "QUANTIZE" and source is not None:
@@ -78,20 +93,19 @@ def join(model: schema.ModelT, ranges: Mapping[str, Range], *, left: Collection[
                 now[output] = source
                 continue
             inputs = [source]
-        elif kind in JOINED and source is not None and (name := tensors[output].name.decode()) not in left:
-            restored = len(tensors)
-            tensors.append(copy.copy(tensors[output]))
-            tensors[restored].name = f"{name}_dequantized".encode()
-            dtype = tensors[output].type = tensors[source].type
-            tensors[output].quantization = (
-                tensors[source].quantization if kind in _SAME_SCALE else stored_in(ranges[name], dtype)
-            )
+        elif kind in JOINED and original is not None and not scheme.startswith("float"):
+            dtype = _Type.INT16 if scheme == "int16x8" else _Type.INT8
+            source = inputs[0] if source is None else source
+            if tensors[source].type != dtype:
+                span = ranges[graph.tensors[original.inputs[0]].name]
+                source = convert(source, _Builtin.QUANTIZE, f"{name}_input", dtype, span)
+            like = tensors[source].quantization if kind in _SAME_SCALE else stored_in(ranges[name], dtype)
+            tensors[output].type, tensors[output].quantization = dtype, like
             op.opcodeIndex = code_of(model, code.builtinCode, JOINED[kind][dtype == _Type.INT16])
             steps.append((op, [source, *inputs[1:]]))
-            op, inputs = schema.OperatorT(), [output]
-            op.opcodeIndex = code_of(model, _Builtin.DEQUANTIZE, 3 if dtype == _Type.INT16 else 2)
-            op.outputs = np.array([restored], np.int32)
-            exact[restored], now[output] = output, restored
+            now[output] = convert(output, _Builtin.DEQUANTIZE, f"{name}_real", _Type.FLOAT32, None)
+            exact[now[output]] = output
+            continue
         steps.append((op, inputs))
     outputs = [now.get(int(i), int(i)) for i in edit.graph.outputs]
     for op, inputs in _needed(steps, outputs):

@@ -135,6 +135,7 @@ def _tensors(model: bytes, graph: Graph, examples: np.ndarray) -> dict[int, np.n
     watched = list(dict.fromkeys([*graph.inputs, *(i for op in graph.ops for i in op.outputs)]))
     found: dict[int, list[np.ndarray]] = {i: [] for i in watched}
     for example in examples:
+        interpreter.reset_all_variables()
         interpreter.set_tensor(graph.inputs[0], example[np.newaxis].astype(np.float32))
         interpreter.invoke()
         for i in watched:

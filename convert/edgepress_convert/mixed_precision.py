@@ -53,9 +53,8 @@ def quantize(float_model: bytes, ranges: Mapping[str, Range], *, kept: Mapping[i
             f"this model cannot be quantized operator by operator: {told[:300]}",
             "use min-max ranges, and keep no layer apart",
         ) from None
-    left = {graph.tensors[i].name for n in kept if kept[n].startswith("float") for i in graph.ops[n].outputs}
     unpacked = _unpacked(bytes(made))
-    islands.join(unpacked, ranges, left=left)
+    islands.join(unpacked, graph, ranges, kept)
     return write(unpacked)
 
 

@@ -13,6 +13,7 @@ from edgepress_convert.activation_ranges import Range, Seen
 from edgepress_convert.flatbuffer import Graph
 from edgepress_convert.layer_map import LayerMap, trace
 from edgepress_convert.plan import Plan
+from edgepress_runtime.engine import open_engine
 from edgepress_runtime.errors import EdgepressError
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ def prepare(model: keras.Model, representative: np.ndarray, *, layers: bool = Tr
     if not len(representative):
         raise EdgepressError("int8 needs example inputs to choose ranges", "give training data")
     float_model = quantize.convert(model, ("float32",))["float32"]
+    if len(flatbuffer.graphs(float_model)) > 1:
+        raise EdgepressError(
+            "the model has loops, whose ranges cannot be watched",
+            "rebuild GRU and the like with unroll=True, or use min-max ranges and keep no layer apart",
+        )
     found = trace(model, float_model, representative) if layers else None
     return Prepared(float_model, activation_ranges.observe(float_model, representative), found)
 
@@ -47,7 +53,15 @@ def prepare(model: keras.Model, representative: np.ndarray, *, layers: bool = Tr
 def build(prepared: Prepared, plan: Plan) -> bytes:
     """The int8 .tflite that `plan` asks for. Raises EdgepressError for a layer that is not there or cannot be kept."""
     kept = operators(prepared, plan.keep)
-    return mixed_precision.quantize(prepared.float_model, ranges_of(prepared, plan), kept=kept, weights=plan.weights)
+    made = mixed_precision.quantize(prepared.float_model, ranges_of(prepared, plan), kept=kept, weights=plan.weights)
+    try:
+        open_engine(made).close()  # the engine has the last word
+    except EdgepressError as error:
+        raise EdgepressError(
+            f"LiteRT cannot run what was made of this model: {error.what}",
+            "use min-max ranges, and keep no layer apart",
+        ) from None
+    return made
 
 
 def operators(prepared: Prepared, keep: Mapping[str, str]) -> dict[int, str]:

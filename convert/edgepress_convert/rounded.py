@@ -56,7 +56,7 @@ def rounded(
             inputs = [_kernel(unpacked, graph, facts, i, weights) for i in inputs]
         op.inputs = np.array(inputs, np.int32)
         made.append(op)
-        for i in facts.outputs if n in outputs and facts.kind not in MOVES else ():
+        for i in facts.outputs if n in outputs else ():
             name = graph.tensors[i].name
             if name not in spans:  # integers
                 continue

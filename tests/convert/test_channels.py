@@ -102,7 +102,7 @@ def build(name: str) -> keras.Model:
 
 
 def _drawn(rng: np.random.Generator, variable: tf.Variable) -> np.ndarray:
-    name, shape = variable.name, variable.shape
+    name, shape = variable.name.rpartition("/")[2], variable.shape
     if "depthwise" in name:
         return rng.normal(0, np.prod(shape[:-2]) ** -0.5, shape)
     if len(shape) > 1:
@@ -156,7 +156,7 @@ def survivors(layer: keras.layers.Layer, smaller: keras.layers.Layer) -> np.ndar
     if isinstance(layer, layers.Conv2DTranspose) and whole.ndim == 4:
         axis = 2
     columns = np.moveaxis(whole, axis, 0).reshape(whole.shape[axis], -1)
-    kept = np.isin(columns, part).any(axis=1)
+    kept = np.isin(columns, part).mean(axis=1) > 0.05  # some inputs may be gone; a few numbers may occur twice
     assert kept.sum() == part.shape[axis]
     return kept
 
@@ -185,7 +185,7 @@ def test_a_pruned_net_is_the_whole_one_with_channels_silenced(name):
     inputs = noise(model)
     found, expected = np.asarray(smaller(inputs)), silenced(flat, smaller, inputs)
     assert smaller.count_params() < model.count_params()
-    assert np.abs(expected - np.asarray(model(inputs))).max() > 1e-3  # it is no idle comparison
+    assert np.abs(expected - np.asarray(model(inputs))).max() > 1e-4  # it is no idle comparison
     assert np.allclose(found, expected, atol=1e-5)
 
 
@@ -325,7 +325,8 @@ def test_l1_and_bn_are_those_of_the_papers():
     assert np.allclose(told[shared.units], (scales[0] + scales[2]) / 2)
 
 
-def test_choice_leaves_the_most_important_and_takes_no_more_than_it_must():
+@pytest.mark.parametrize("priced", [True, False])
+def test_choice_leaves_the_most_important_and_takes_no_more_than_it_must(priced):
     model = rebuild(build("image mobilenet-v2"))
     found = follow(model)
     rng = np.random.default_rng(0)
@@ -333,7 +334,7 @@ def test_choice_leaves_the_most_important_and_takes_no_more_than_it_must():
     table, sizes = budget.costs(found), budget.sizes(found)
     floors = budget.floors(found, share=0.25, multiple=4)
     target = 0.5 * table.macs(sizes)
-    removed = budget.choose(found, worth, macs=target, floors=floors, multiple=4)
+    removed = budget.choose(found, worth, macs=target, priced=priced, floors=floors, multiple=4)
     left = np.array([np.count_nonzero(~removed[group.units]) for group in found.groups])
     assert table.macs(left) <= target and macs(cut(model, found, removed)) == table.macs(left)
     for group, n in zip(found.groups, left, strict=True):
@@ -362,7 +363,8 @@ def test_in_steps_with_training_between_and_an_interruption(tmp_path, monkeypatc
     assert 0.5 * whole < trained[0][0] <= 0.5**0.5 * whole and trained[1][0] <= 0.5 * whole
     assert not model.layers[1].trainable and smaller.layers[1].trainable  # it is no longer what was frozen
     # Whatever gradients say the second time, checkpoints belong to what was removed the first time
-    monkeypatch.setitem(importance.CRITERIA, "taylor", lambda *_: pytest.fail("chosen anew"))
+    anew = importance.Criterion(lambda *_: pytest.fail("chosen anew"), priced=True)
+    monkeypatch.setitem(importance.CRITERIA, "taylor", anew)
     again = prune_channels(model, work, ratio=0.5, epochs=2, steps=2, multiple=2)
     assert all(np.array_equal(a, b) for a, b in zip(smaller.get_weights(), again.get_weights(), strict=True))
 

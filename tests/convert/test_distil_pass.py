@@ -101,6 +101,23 @@ def test_several_teachers_stand_with_a_plus_between(network, run_folder, bundle_
     assert PASSES["distil"][:2] == (distil.distil.__module__, "distil")
 
 
+def test_zeros_and_shared_values_do_not_move_while_training(network, tmp_path, monkeypatch):
+    student = damaged(network)
+    before, seen = student.get_weights(), []
+
+    def fine_tune(self: Job, model: keras.Model, **_) -> None:
+        model.compile(keras.optimizers.AdamW(0.05, weight_decay=0.1), keras.losses.CategoricalCrossentropy())
+        model.fit(self.lessons.train(batch=16, seed=0, start=0, stop=20), verbose=0)
+        seen.extend(model.student.get_weights())
+
+    monkeypatch.setattr(Job, "fine_tune", fine_tune)
+    distil.distil(student, job(tmp_path, network))
+    assert (seen[0][before[0] == 0] == 0).all() and not np.allclose(seen[0], before[0], atol=1e-2)
+    groups = [seen[2][before[2] == value] for value in np.unique(before[2])]
+    assert all(np.allclose(group, group[0], rtol=1e-4) for group in groups)
+    assert not np.allclose(seen[2][:, :, :7], before[2][:, :, :7], atol=1e-2)
+
+
 def test_no_epochs_change_nothing(network, tmp_path):
     after = distil.distil(network, job(tmp_path, network), epochs=0)
     assert after is not network

@@ -88,6 +88,7 @@ def test_percentiles_are_those_of_numpy(name: str, percent: float) -> None:
 def test_min_max_holds_everything_and_zero() -> None:
     assert activation_ranges.range_of(seen(np.array([2.0, 3.5])), Method("min-max")) == (0.0, 3.5)
     assert activation_ranges.range_of(seen(np.array([-2.0, -3.5])), Method("min-max")) == (-3.5, 0.0)
+    assert 0.0 in seen(np.array([-1.0, 0.0, 1.0])).values  # what a ReLU gives is counted as it is
 
 
 def test_an_outlier_gives_way_where_it_is_rare_enough() -> None:

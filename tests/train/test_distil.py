@@ -24,11 +24,12 @@ def net(seed, *, l2=0.0):
     return keras.Model(inputs, head(keras.layers.Flatten()(inputs)), name="net")
 
 
-def watcher(seed, channels=2, *, strides=1, activation=None):
+def watcher(seed, channels=2):
     """A net with one map: pixels mixed one by one, averaged, then weighed."""
     keras.utils.set_random_seed(seed)
     inputs = keras.Input((6, 6, 1))
-    seen = keras.layers.Conv2D(channels, 1, strides, activation=activation)(inputs)
+    shifted = keras.initializers.RandomNormal(0, 0.5, seed=seed)  # else all maps are alike
+    seen = keras.layers.Conv2D(channels, 1, bias_initializer=shifted)(inputs)
     head = keras.layers.Dense(3, "softmax")
     return keras.Model(inputs, head(keras.layers.GlobalAveragePooling2D()(seen)), name="watcher")
 
@@ -189,12 +190,24 @@ def test_the_teacher_is_not_the_students_and_does_not_change():
     assert all(np.array_equal(a, b) for a, b in zip(before, teacher.get_weights(), strict=True))
 
 
-def test_several_teachers_answer_with_their_mean():
-    models = [net(seed) for seed in (1, 2, 3)]
+def test_gradients_go_through_what_holds_them():
+    student = watcher(1)
+    before = student.get_weights()
+
+    def hold(gradients):
+        return [gradients[0] * 0, *gradients[1:]]
+
+    step(distil.learner(student, [teacher_of(watcher(2))], weight=0.5, temperature=2.0, hold=hold))
+    after = student.get_weights()
+    assert np.array_equal(before[0], after[0]) and not np.allclose(before[2], after[2], atol=1e-4)
+
+
+@pytest.mark.parametrize("features", [0.0, 1.0])
+def test_several_teachers_answer_with_their_mean_in_the_students_order(features):
+    models = [watcher(seed) for seed in (1, 2, 3)]
     orders = [(0, 1, 2), (2, 0, 1), (0, 1, 2)]
-    learner = distil.learner(
-        net(4), [teacher_of(m, order=o) for m, o in zip(models, orders, strict=True)], weight=1.0, temperature=1.0
-    )
+    found = [teacher_of(model, order=order) for model, order in zip(models, orders, strict=True)]
+    learner = distil.learner(watcher(4), found, weight=1.0, temperature=1.0, features=features)
     images, *_ = batch()
     expected = np.mean([m(images).numpy()[:, o] for m, o in zip(models, orders, strict=True)], axis=0)
     assert np.allclose(learner._ask(tf.constant(images))[0], expected, atol=1e-6)

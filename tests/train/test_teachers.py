@@ -12,7 +12,7 @@ from PIL import Image
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.image import fit, normalize
 from edgepress_runtime.manifest import ImageSpec, SpeechSpec
-from edgepress_train import run, teachers
+from edgepress_train import distil, run, teachers
 from edgepress_train.keras2 import keras
 from edgepress_train.lessons import Lessons
 from edgepress_train.teacher_input import heard_as, seen_as
@@ -132,6 +132,26 @@ def test_a_keras_3_file_answers_as_keras_3_does_for_the_pixels_that_it_wants(tmp
     answer = tf.function(teacher)(tf.constant(((images - 100) / 50).astype(np.float32)))
     assert np.allclose(answer, expected, atol=1e-3)
     assert f"pixels of {way}" in teacher.note
+
+
+@KERAS3
+def test_a_keras_3_net_shows_its_features_to_a_student_of_keras_2():
+    def convolved(library, channels):
+        inputs = library.Input((6, 6, 1))
+        x = library.layers.Conv2D(channels, 3, padding="same", activation="relu")(inputs)
+        outputs = library.layers.Dense(3, "softmax")(library.layers.GlobalAveragePooling2D()(x))
+        return library.Model(inputs, outputs)
+
+    keras.utils.set_random_seed(0)
+    found = teachers.Found("net", LABELS, SPEC, model=convolved(keras3, 5))
+    student = convolved(keras, 2)
+    before = student.get_weights()[0]
+    teacher = teachers.engage(found, lessons(), (6, 6, 1))
+    model = distil.learner(student, [teacher], weight=0.0, temperature=2.0, features=100.0)
+    model.compile(keras.optimizers.SGD(0.01), keras.losses.CategoricalCrossentropy())
+    images, targets, _ = next(lessons().train(batch=16, seed=0, start=0, stop=1))
+    model.train_on_batch(images, targets, sample_weight=np.ones(16, np.float32))
+    assert np.isfinite(student.get_weights()[0]).all() and not np.allclose(student.get_weights()[0], before, atol=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning")

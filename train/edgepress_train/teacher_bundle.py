@@ -21,8 +21,8 @@ def asking(bundle: Bundle) -> Callable[[Any], Any]:
     """A function that answers a batch in a TensorFlow graph, one example after the other: (n, labels) float32.
 
     It takes pictures (n, height, width, channels) of pixels from 0 to 255, which are rounded as a camera gives them, or
-    features (n, frames, features, 1) of exactly one window. A stream is run over each window, which takes some times as
-    long as the net that it was made of: where that is at hand, let the RUN teach.
+    features (n, frames, features, 1) of exactly one window. A stream is run over each window, which takes about six
+    times as long as the net that it was made of: where that is at hand, let the RUN teach.
     Raises EdgepressError for a bundle whose model does not fit its manifest.
     """
     manifest = bundle.manifest

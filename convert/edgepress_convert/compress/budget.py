@@ -72,14 +72,16 @@ def choose(
     importance: np.ndarray,
     *,
     macs: float,
+    priced: bool,
     floors: Mapping[str, int],
     multiple: int,
 ) -> np.ndarray:
     """Which units go, (units,) bool, so that the net takes at most `macs`, or as near as the floors allow.
 
     Each group gives up its least important units, in blocks that leave multiples of `multiple` filters where it can;
-    again and again the block goes that costs least importance for each multiply-accumulate that has to go. In the end
-    blocks that were not needed come back. `importance` (units,) is that of each unit by itself.
+    again and again the block goes that matters least, by the mean of its units or, with `priced`, by their sum for each
+    multiply-accumulate that has to go and goes with it. In the end blocks that were not needed come back. `importance`
+    (units,) is that of each unit by itself.
     """
     table, left = costs(found), sizes(found)
     orders = [group.units[np.argsort(importance[group.units], kind="stable")] for group in found.groups]
@@ -90,8 +92,8 @@ def choose(
         lost = np.array(
             [importance[o[len(o) - a : len(o) - b]].sum() for o, a, b in zip(orders, left, nexts, strict=True)]
         )
-        useful = np.minimum(saved, table.macs(left) - macs)
-        price = np.where(nexts < left, lost / np.maximum(useful, 1.0), np.inf)
+        bought = np.minimum(saved, table.macs(left) - macs) if priced else left - nexts
+        price = np.where(nexts < left, lost / np.maximum(bought, 1.0), np.inf)
         best = int(np.argmin(price))
         gone.append((best, int(left[best])))
         left[best] = nexts[best]

@@ -34,11 +34,11 @@ def prune_channels(
 ) -> keras.Model:
     """`model` with at least the share `ratio` of its multiply-accumulates removed, trained on for `epochs`.
 
-    The channels that the net would miss least go, by `criterion`: `taylor`, `bn` or `l1` (see `importance`), compared
-    over all layers for what each saves. With several `steps` each takes the same share of what is left, and between
-    two the net is trained for a `steps`-th of `epochs`, at least one. Widths stay multiples of `multiple`, and each
-    layer keeps the share `least` of its channels or more; inputs, classes and whatever touches an unknown layer keep
-    all. Frozen layers that lose channels are thawed, since what they were frozen at is gone. Raises EdgepressError.
+    The channels that the net would miss least go, compared over all layers, by `criterion`: `taylor`, weighed against
+    what they save, `bn` or `l1` (see `importance`). With several `steps` each takes the same share of what is left, and
+    between two the net is trained for a `steps`-th of `epochs`, at least one. Widths stay multiples of `multiple`, and
+    each layer keeps the share `least` of its channels or more; inputs, classes and whatever touches an unknown layer
+    keep all. Frozen layers that lose channels are thawed: what they were frozen at is gone. Raises EdgepressError.
     """
     # The ratio is one of multiply-accumulates and not of channels or weights, as half the arithmetic is what a user who
     # writes 0.5 wants to get: half the channels of every layer would be a quarter of it, and weights cost no time.
@@ -55,8 +55,9 @@ def prune_channels(
         if removed is None:
             removed = budget.choose(
                 found,
-                CRITERIA[criterion](smaller, found, job),
+                CRITERIA[criterion].rank(smaller, found, job),
                 macs=whole * (1 - ratio) ** (step / steps),
+                priced=CRITERIA[criterion].priced,
                 floors=floors,
                 multiple=multiple,
             )

