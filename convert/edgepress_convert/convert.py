@@ -21,6 +21,7 @@ from edgepress_convert.compact import shorten
 from edgepress_convert.examples import Examples
 from edgepress_convert.importers import Hints, Source
 from edgepress_convert.importers.source import bundle_name
+from edgepress_convert.multipliers import refuse_deadly
 from edgepress_convert.plan import Plan
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.manifest import DetectionSpec
@@ -220,6 +221,7 @@ def _from_keras(
     else:
         assert representative is not None  # schemes with ranges and kept layers need one
         made = quantize.from_plan(source.model, plan, representative)
+    refuse_deadly(made)
     progress("convert", 2, 4, "comparing with the original")
     story = {"quantize": {**plans.as_json(plan), **quantize.describe(scheme, plan.weights, calibration)}}
     parity = verify.compare(source.model, made, reference=both["float32"], examples=held)

@@ -155,17 +155,12 @@ def from_plan(model: keras.Model, plan: Plan, representative: np.ndarray) -> byt
     int8 inputs and outputs, too, by way of `mixed_precision`. Raises EdgepressError.
     """
     check_plan(plan)
-    if is_plain(plan):
+    if plan.plain:
         needed = representative if SCHEMES[plan.scheme].representative else None
         return convert(model, (plan.scheme,), representative=needed, weights=plan.weights)[plan.scheme]
     from edgepress_convert import planned
 
     return compact(planned.build(planned.prepare(model, representative, layers=bool(plan.keep)), plan))
-
-
-def is_plain(plan: Plan) -> bool:
-    """Whether `plan` asks for nothing that TensorFlow's converter does not do by itself."""
-    return plan.ranges == "min-max" and not plan.keep
 
 
 def check_plan(plan: Plan) -> None:
@@ -182,7 +177,7 @@ def check_plan(plan: Plan) -> None:
                 f"layer {layer!r} cannot be kept in {kept!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
                 f"known: {', '.join(KEPT)}",
             )
-    if plan.scheme != "int8" and not is_plain(plan):
+    if plan.scheme != "int8" and not plan.plain:
         what = f"keeps {' and '.join(plan.keep)} apart" if plan.keep else f"chooses {plan.ranges} ranges"
         raise QuantizeError(f"the plan {what}, which goes with int8 only, not with {plan.scheme}", "use int8")
 

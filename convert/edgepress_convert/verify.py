@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepress_convert import layers
+from edgepress_convert import flatbuffer, layers
 from edgepress_convert.examples import Examples
 from edgepress_convert.layers import LayerError
+from edgepress_convert.multipliers import deadly
 from edgepress_runtime.engine import open_engine
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.image import quantize
@@ -129,8 +130,11 @@ def gate_scores(parity: Parity, *, scheme: str, noun: str = "pictures") -> None:
 
 
 def scores(converted: bytes, examples: Examples) -> np.ndarray:
-    """What the .tflite answers: (n, classes) float32, dequantized. Raises EdgepressError when it does not run."""
-    engine = open_engine(converted)
+    """What the .tflite answers: (n, classes) float32, dequantized. Raises EdgepressError when it does not run.
+
+    One that XNNPACK would abort on is run by the plain kernels, so that it can be told how bad it is.
+    """
+    engine = open_engine(converted, xnnpack=not deadly(flatbuffer.graphs(converted)[0]))
     source, target = engine.inputs[0], engine.outputs[0]
     rows = []
     for batch in examples.batches():

@@ -16,7 +16,17 @@ from tests.convert.conftest import edgepress
 from edgepress_convert.cli import boundary, options
 from edgepress_runtime.errors import EdgepressError
 
-COMMANDS = (("train", "image"), ("convert",), ("evaluate",), ("inspect",), ("bench",), ("report",), ("demo",))
+COMMANDS = (
+    ("train", "image"),
+    ("compress",),
+    ("search",),
+    ("convert",),
+    ("evaluate",),
+    ("inspect",),
+    ("bench",),
+    ("report",),
+    ("demo",),
+)
 HEAVY = ("tensorflow", "tf_keras", "keras", "numpy", "ai_edge_litert", "PIL")
 
 
@@ -241,3 +251,20 @@ def test_sizes_and_numbers() -> None:
     for text in ("", "x", "0", "96x", "1x2x3", "-5"):
         with pytest.raises(Exception, match="is no size"):
             options.size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("60kB", 60_000), ("60000", 60_000), ("1.5MB", 1_500_000), ("64KiB", 65_536), (" 8 k ", 8_000)]
+)
+def test_budgets_in_bytes(text: str, size: int) -> None:
+    assert options.bytes_of(text) == size
+
+
+def test_budgets_in_time_and_nonsense() -> None:
+    assert [options.milliseconds(t) for t in ("5ms", "800us", "0.1s", "5")] == [5.0, pytest.approx(0.8), 100.0, 5.0]
+    assert (options.bytes_of(None), options.milliseconds(None)) == (None, None)
+    for text in ("", "x", "-5kB", "0", "5 parsecs", "60 GB"):
+        with pytest.raises(Exception, match="is no size"):
+            options.bytes_of(text)
+        with pytest.raises(Exception, match="is no time"):
+            options.milliseconds(text)

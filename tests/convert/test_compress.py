@@ -235,3 +235,42 @@ def test_a_pass_may_return_a_model_a_plan_or_both(network):
     ):
         step = Bound(Step("x"), lambda model, job, result=returned: result, None)
         assert chain.apply(step, start, None) == expected
+
+
+def test_training_on_keeps_zeros_and_shared_values(colour_run, tmp_path, stand_ins):
+    compress(CompressConfig(colour_run, tmp_path / "zeros", "halve:0.4"))
+    compress(CompressConfig(tmp_path / "zeros", tmp_path / "on", "finetune:2"))
+    before, after = (keras.models.load_model(tmp_path / n / "model.keras", compile=False) for n in ("zeros", "on"))
+    moved = 0
+    for old, new in zip(before.get_weights(), after.get_weights(), strict=True):
+        if old.ndim > 1:
+            assert np.array_equal(old == 0, new == 0)
+        moved += int(not np.array_equal(old, new))
+    assert moved
+
+
+def test_a_model_that_ends_litert_is_measured_and_refused_in_a_sentence(colour_run, network, tmp_path, stand_ins):
+    """The scales of one convolution are so far apart that loading the model would abort this very process."""
+    copy = keras.models.clone_model(network)
+    copy.set_weights(network.get_weights())
+    kernel, bias = copy.get_layer("mix").get_weights()
+    copy.get_layer("mix").set_weights([kernel * 1e-6, bias * 1e-6])
+    kernel, bias = copy.get_layer("blur").get_weights()
+    bias[:] = 0
+    kernel[:] *= 1e6
+    kernel[:, :, 7] = 1e12
+    copy.get_layer("blur").set_weights([kernel, bias])
+    first = run.load(colour_run)
+    path = tmp_path / "ill"
+    path.mkdir()
+    run.save(dataclasses.replace(first, path=path), copy)
+    from edgepress_convert.flatbuffer import graphs
+    from edgepress_convert.multipliers import deadly
+
+    pixels = np.random.default_rng(0).normal(size=(8, 12, 12, 3)).astype(np.float32)
+    ill = quantize.convert(copy, ("int8",), representative=pixels)["int8"]
+    assert deadly(graphs(ill)[0])
+    with pytest.raises(EdgepressError, match="LiteRT aborts when it loads this model"):
+        convert(ConvertConfig(path, tmp_path / "ill.edge"))
+    result = compress(CompressConfig(path, tmp_path / "out", "halve"))
+    assert result.steps[0].speedup is None

@@ -13,12 +13,13 @@ from tests.convert.conftest import LABELS, SPEC, convert_here, pictures
 
 from edgepress_convert import quantize, verify
 from edgepress_convert.compress import Candidate, mend
-from edgepress_convert.compress.diagnosis import Health, deadly
+from edgepress_convert.compress.diagnosis import Health
 from edgepress_convert.compress.equalize import equalize
 from edgepress_convert.compress.job import Job
 from edgepress_convert.compress.mend import Mended, Remedy, State, treat
 from edgepress_convert.examples import Examples
 from edgepress_convert.flatbuffer import graphs
+from edgepress_convert.multipliers import deadly
 from edgepress_convert.plan import Plan
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.image import normalize

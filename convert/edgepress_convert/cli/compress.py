@@ -38,12 +38,12 @@ def compress(
     calibration_size: Annotated[int, typer.Option(min=1, help="Training examples that set the ranges.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of order, augmentation and choice of examples.")] = 0,
     device: Annotated[str, typer.Option(help="Board to measure times on as well, as pi@host.")] = "",
-    data: Annotated[str | None, typer.Option(help="For a Keras file: data to train and judge with.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="For a Keras file: file of labels, one a line.")] = None,
-    mean: Annotated[str | None, typer.Option(help="For a Keras file: 0 or 123.7,116.3,103.5 of 255.")] = None,
-    std: Annotated[str | None, typer.Option(help="For a Keras file: 1, 255 or 58.4,57.1,57.4.")] = None,
-    size: Annotated[str | None, typer.Option(help="For a Keras file: 96 or 96x128 (height x width).")] = None,
-    fit: Annotated[str | None, typer.Option(help="For a Keras file: stretch, crop or pad.")] = None,
+    data: options.Data = None,
+    labels: options.Labels = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    size: options.Size = None,
+    fit: options.Fit = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished compression.")] = False,
     force: Force = False,
     json: Json = False,
@@ -52,12 +52,10 @@ def compress(
     ] = False,
 ) -> None:
     """Make a trained model smaller or faster, step by step, each step measured."""
-    pixels = options.numbers(mean, "--mean"), options.numbers(std, "--std"), options.size(size)
+    hints = options.hints(labels, mean, std, size, fit, data)
     from edgepress_convert.compress.chain import CompressConfig
     from edgepress_convert.compress.chain import compress as work
-    from edgepress_convert.importers import Hints
 
-    hints = Hints(labels, *pixels, fit, data)
     config = CompressConfig(source, out, recipe, lr, calibration_size, seed, device, hints)
     with output.progress() as progress:
         result = work(config, command=["edgepress", *sys.argv[1:]], resume=resume, force=force, progress=progress)

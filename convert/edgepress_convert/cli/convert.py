@@ -34,12 +34,12 @@ def convert(
     per_tensor_dense: Annotated[
         bool, typer.Option("--per-tensor-dense", help="One weight scale for dense layers, as some runtimes need.")
     ] = False,
-    data: Annotated[str | None, typer.Option(help="For a Keras file: data to calibrate and verify with.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="For a foreign model: file of labels, one a line.")] = None,
-    mean: Annotated[str | None, typer.Option(help="For a foreign model: 0 or 123.7,116.3,103.5 of 255.")] = None,
-    std: Annotated[str | None, typer.Option(help="For a foreign model: 1, 255 or 58.4,57.1,57.4.")] = None,
-    size: Annotated[str | None, typer.Option(help="For a foreign model: 96 or 96x128 (height x width).")] = None,
-    fit: Annotated[str | None, typer.Option(help="For a foreign model: stretch, crop or pad.")] = None,
+    data: options.Data = None,
+    labels: options.Labels = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    size: options.Size = None,
+    fit: options.Fit = None,
     false_alarms_per_hour: Annotated[
         float | None, typer.Option(help="Of a keyword spotter: the rate its thresholds may cause (default: 0.5).")
     ] = None,
@@ -56,12 +56,10 @@ def convert(
     if per_tensor and per_tensor_dense:
         raise typer.BadParameter("--per-tensor includes --per-tensor-dense; give one of them")
     weights = "per-tensor" if per_tensor else "per-tensor-dense" if per_tensor_dense else "per-channel"
-    pixels = options.numbers(mean, "--mean"), options.numbers(std, "--std"), options.size(size)
+    hints = options.hints(labels, mean, std, size, fit, data)
     from edgepress_convert.convert import ConvertConfig
     from edgepress_convert.convert import convert as work
-    from edgepress_convert.importers import Hints
 
-    hints = Hints(labels, *pixels, fit, data)
     config = ConvertConfig(
         source, out, quantize, name, calibration_size, seed, max_drop, weights, force, hints,
         false_alarms_per_hour, smoothing_ms, refractory_ms,

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from edgepress_convert.importers import Hints
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 Threads = Annotated[int | None, typer.Option(min=1, max=256, help="Threads of the engine (default: cores, at most 4).")]
 
+# What a foreign model cannot say about itself
+Data = Annotated[str | None, typer.Option(help="For a Keras file: data to calibrate, train and judge with.")]
+Labels = Annotated[Path | None, typer.Option(help="For a foreign model: file of labels, one a line.")]
+Mean = Annotated[str | None, typer.Option(help="For a foreign model: 0 or 123.7,116.3,103.5 of 255.")]
+Std = Annotated[str | None, typer.Option(help="For a foreign model: 1, 255 or 58.4,57.1,57.4.")]
+Size = Annotated[str | None, typer.Option(help="For a foreign model: 96 or 96x128 (height x width).")]
+Fit = Annotated[str | None, typer.Option(help="For a foreign model: stretch, crop or pad.")]
+
 _UNITS = {"": 1, "b": 1, "k": 1000, "kb": 1000, "m": 10**6, "mb": 10**6, "kib": 1024, "mib": 1 << 20}
+
+
+def hints(
+    labels: Path | None, mean: str | None, std: str | None, size_text: str | None, fit: str | None, data: str | None
+) -> Hints:
+    """What the flags above say, checked. Raises typer.BadParameter."""
+    pixels = numbers(mean, "--mean"), numbers(std, "--std"), size(size_text)
+    from edgepress_convert.importers import Hints
+
+    return Hints(labels, *pixels, fit, data)
 
 
 def size(text: str | None) -> tuple[int, int] | None:

@@ -33,24 +33,22 @@ def search(
     calibration_size: Annotated[int, typer.Option(min=1, help="Training examples that set the ranges.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of proposals, order and augmentation.")] = 0,
     device: Annotated[str, typer.Option(help="Board to measure times on, as pi@host (default: this machine).")] = "",
-    data: Annotated[str | None, typer.Option(help="For a Keras file: data to train and judge with.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="For a Keras file: file of labels, one a line.")] = None,
-    mean: Annotated[str | None, typer.Option(help="For a Keras file: 0 or 123.7,116.3,103.5 of 255.")] = None,
-    std: Annotated[str | None, typer.Option(help="For a Keras file: 1, 255 or 58.4,57.1,57.4.")] = None,
-    size: Annotated[str | None, typer.Option(help="For a Keras file: 96 or 96x128 (height x width).")] = None,
-    fit: Annotated[str | None, typer.Option(help="For a Keras file: stretch, crop or pad.")] = None,
+    data: options.Data = None,
+    labels: options.Labels = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    size: options.Size = None,
+    fit: options.Fit = None,
     json: Json = False,
 ) -> None:
     """Find the recipe that meets a budget; run it again to go on, or from another process to help."""
-    pixels = options.numbers(mean, "--mean"), options.numbers(std, "--std"), options.size(size)
+    hints = options.hints(labels, mean, std, size, fit, data)
     most_bytes, most_ms = options.bytes_of(max_size), options.milliseconds(max_latency)
-    from edgepress_convert.importers import Hints
     from edgepress_convert.search.front import Limits
     from edgepress_convert.search.search import SearchConfig
     from edgepress_convert.search.search import search as work
 
     limits = Limits(most_bytes, most_ms, max_drop)
-    hints = Hints(labels, *pixels, fit, data)
     config = SearchConfig(
         source, out, limits, minutes, trials, epochs, storage, lr, calibration_size, seed, device, hints
     )  # fmt: skip

@@ -18,7 +18,9 @@ from edgepress_convert.compress.job import Job
 from edgepress_convert.compress.measure import Measured, Speedup, between, build, landed, measure, speedup
 from edgepress_convert.compress.recipe import Bound
 from edgepress_convert.compress.starting import Start, start, write_run
+from edgepress_convert.flatbuffer import graphs
 from edgepress_convert.importers import Hints
+from edgepress_convert.multipliers import deadly
 from edgepress_convert.plan import Plan
 from edgepress_runtime import disk
 from edgepress_runtime.errors import EdgepressError
@@ -202,7 +204,7 @@ def _measured(candidate: Candidate, begun: Start, device: str) -> _State:
         candidate,
         landed(built, begun.lessons),
         measure(candidate, built, begun.lessons, begun.held),
-        on_board.times_ms(device, begun, built) if device else (),
+        on_board.times_ms(device, begun, built) if device and not deadly(graphs(built)[0]) else (),
     )
 
 
@@ -229,7 +231,8 @@ def _finished(folder: Path) -> tuple[_State, StepReport] | None:
 
 def _report(step: str, before: _State, after: _State, notes: tuple[str, ...], seconds: float) -> StepReport:
     same = before.landed == after.landed
-    here = None if same else speedup(before.landed, after.landed)
+    loads = not any(deadly(graphs(state.landed)[0]) for state in (before, after))
+    here = speedup(before.landed, after.landed) if loads and not same else None
     board = between(before.board_ms, after.board_ms) if before.board_ms and after.board_ms and not same else None
     return StepReport(
         step=step,

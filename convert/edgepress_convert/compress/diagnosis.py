@@ -11,10 +11,10 @@ from edgepress_convert import flatbuffer, layers, verify
 from edgepress_convert.examples import Examples
 from edgepress_convert.flatbuffer import Graph, Op
 from edgepress_convert.layer_map import LayerMap
+from edgepress_convert.multipliers import deadly
 
 LOOKED_AT = 32  # examples that layers are compared on
 _LEAST_SCORE = 1 / 512  # half a step of an int8 probability
-_MOST_MULTIPLIED = 256.0
 _TAIL = 99.9  # percent of an activation's magnitudes that are no outliers
 _KEPT = 4096  # magnitudes of one layer and example that its percentile is taken of
 # where a kernel lies among the inputs of an operator, and its bias
@@ -53,7 +53,7 @@ class Health:
     `float_top1`: share that the float net, as it was at first, answers right; `top1`: share that the quantized one
     does; `drop_points` is 100 times the difference and `stderr_points` its standard error (see `verify.Parity`).
     `cross_entropy` and `float_cross_entropy` are nats an example. `deadly`: the output of an operator that would end
-    LiteRT's process (see `deadly`), empty where there is none.
+    LiteRT's process (see `multipliers`), empty where there is none.
     """
 
     n: int
@@ -85,38 +85,7 @@ def health(expected: np.ndarray, found: np.ndarray, labels: np.ndarray, deadly: 
 
 def scores(model: bytes, held: Examples) -> tuple[np.ndarray, str]:
     """What the .tflite answers to `held`, (n, classes) float, also where that is `deadly`, which is told beside it."""
-    graph = flatbuffer.graphs(model)[0]
-    name = deadly(graph)
-    if not name:
-        return verify.scores(model, held), ""
-    probe = layers._Probe(model, graph)  # without delegates, so without XNNPACK
-    rows = []
-    for batch in held.batches():
-        for example in batch:
-            probe.run(example[np.newaxis])
-            rows.append(probe.value(graph.outputs[0]).reshape(-1))
-    return np.stack(rows), name
-
-
-def deadly(graph: Graph) -> str:
-    """The output of the first int8 operator whose multiplier, input scale x weight scale / output scale, is 256 or more
-    in some channel, empty where there is none.
-
-    XNNPACK has no such multiplier, and LiteRT 2.3 frees its memory twice when it is told so: the process aborts before
-    anything is computed. Found by trying: 255 runs, 257 aborts.
-    """
-    for op in graph.ops:
-        if op.kind not in KERNELS or not op.outputs:
-            continue
-        place = 2 if op.kind == "TRANSPOSE_CONV" else 0
-        source, kernel, target = (
-            graph.tensors[i] for i in (op.inputs[place], op.inputs[KERNELS[op.kind][0]], op.outputs[0])
-        )
-        if not (source.dtype == target.dtype == "int8" and source.scales and kernel.scales and target.scales):
-            continue
-        if source.scales[0] * max(kernel.scales) / target.scales[0] >= _MOST_MULTIPLIED:
-            return flatbuffer.short(target.name)
-    return ""
+    return verify.scores(model, held), deadly(flatbuffer.graphs(model)[0])
 
 
 def _cross_entropy(scores: np.ndarray, labels: np.ndarray) -> float:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from typing import Any
-
-from edgepress_convert.compress import kept_weights
+from edgepress_convert.compress import held
 from edgepress_convert.compress.finetune import twin
 from edgepress_convert.compress.job import Job
-from edgepress_convert.compress.kept_weights import Kept
 from edgepress_runtime.errors import EdgepressError
 from edgepress_train import teachers
 from edgepress_train.distil import learner
@@ -39,8 +34,7 @@ def distil(
     """
     engaged = _engaged(model, job, teacher)
     student = twin(model)
-    kernels = [variable if len(variable.shape) > 1 else None for variable in student.trainable_variables]
-    kept = [None if kernel is None else kept_weights.read(kernel.numpy()) for kernel in kernels]
+    kept = held.kept_of(student)
     for one in engaged:
         if one.note:
             job.note(one.note)
@@ -50,12 +44,10 @@ def distil(
         weight=weight,
         temperature=temperature,
         features=features,
-        hold=partial(_held, kept),
+        hold=held.holding(kept),
     )
     job.fine_tune(trained, epochs=epochs, lr=lr or None)
-    # Equal weights with equal gradients stay equal but for rounding, which this takes away.
-    for variable, value in zip(student.trainable_variables, _held(kept, student.trainable_variables), strict=True):
-        variable.assign(value)
+    held.settle(student, kept)
     return student
 
 
@@ -90,11 +82,3 @@ def _engaged(model: keras.Model, job: Job, teacher: str) -> list[Teacher]:
     else:
         found = (teachers.Found("of the beginning", lessons.labels, lessons.preprocessing, model=job.original),)
     return [teachers.engage(one, lessons, model.input_shape[1:]) for one in found]
-
-
-def _held(kept: Sequence[Kept | None], values: Sequence[Any]) -> list[Any]:
-    """Gradients, or weights, with nothing where zeros are kept and one mean where a value is shared."""
-    return [
-        value if one is None or value is None else kept_weights.held(value, one)
-        for value, one in zip(values, kept, strict=True)
-    ]

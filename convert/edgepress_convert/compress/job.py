@@ -15,6 +15,10 @@ from edgepress_train.keras2 import keras
 from edgepress_train.lessons import Lessons, teach
 from edgepress_train.progress import Progress, silent
 
+# Fine-tuning moves the statistics of normalisation and lasts some hundred steps, in which a momentum of 0.99 does not
+# catch up: a net of 92.5 % came out of one epoch with 79.5 %.
+_MOMENTUM = 0.9
+
 
 def _unsaid(text: str) -> None:
     """Nobody asked for notes."""
@@ -66,6 +70,9 @@ class Job:
         """
         if epochs <= 0:
             return
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = min(layer.momentum, _MOMENTUM)
         config = FitConfig(
             epochs=epochs,
             steps_per_epoch=self.steps_per_epoch,

@@ -13,6 +13,7 @@ from edgepress_convert import quantize, streaming, tflite, verify
 from edgepress_convert.compact import shorten
 from edgepress_convert.compress import Candidate
 from edgepress_convert.examples import Examples
+from edgepress_convert.multipliers import refuse_deadly
 from edgepress_runtime.engine import open_engine
 from edgepress_runtime.manifest import SpeechSpec
 from edgepress_train.lessons import Lessons
@@ -103,8 +104,10 @@ def measure(candidate: Candidate, built: bytes, lessons: Lessons, held: Examples
 def speedup(before: bytes, after: bytes, *, seconds: float = 2.0, max_runs: int = 400) -> Speedup:
     """Time two .tflite files in turn on this machine for about `seconds`, on noise, one thread each.
 
-    In turn, so that whatever else the machine does meets both alike.
+    In turn, so that whatever else the machine does meets both alike. Raises EdgepressError for one that cannot load.
     """
+    refuse_deadly(before)
+    refuse_deadly(after)
     calls = []
     for model in (before, after):
         engine = open_engine(model, threads=1)

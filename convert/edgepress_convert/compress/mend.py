@@ -201,7 +201,7 @@ class _Ward:
 
     def admit(self, candidate: Candidate) -> State:
         """Quantize and measure."""
-        if quantize.is_plain(candidate.plan):
+        if candidate.plan.plain:
             built = quantize.from_plan(candidate.model, candidate.plan, self.job.representative)
         else:
             built = planned.build(self._float(candidate.model), candidate.plan)

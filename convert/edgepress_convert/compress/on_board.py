@@ -9,6 +9,7 @@ from edgepress_convert import board, bundle
 from edgepress_convert.compact import shorten
 from edgepress_convert.compress.starting import Start
 from edgepress_convert.convert import ConvertConfig, task_of, tools
+from edgepress_convert.multipliers import refuse_deadly
 from edgepress_train import run
 from edgepress_train.progress import silent
 
@@ -17,6 +18,7 @@ RUNS = 200
 
 def times_ms(host: str, begun: Start, built: bytes) -> tuple[float, ...]:
     """Milliseconds of each of `RUNS` calls on `host` of the whole-window model `built`. Raises EdgepressError."""
+    refuse_deadly(built)
     with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
         path = Path(folder) / "candidate.edge"
         pack(begun, built, path)
