@@ -144,7 +144,7 @@ FRONT = [
 ]
 TRIED = [point(0, "", 0.9417, 96_320, 1.5), *FRONT, point(5, "prune-channels:0.7", 0.90, 30_000, 0.6)]
 FOUND = {
-    "start": START, "front": FRONT, "tried": TRIED, "best": FRONT[1], "run": None,
+    "start": START, "pareto": FRONT, "tried": TRIED, "best": FRONT[1], "run": None,
     "limits": {"max_bytes": 60_000, "max_latency_ms": 5.0, "max_drop": 3.0},
     "trials": {"complete": 11, "fail": 1, "running": 0}, "latency_on": "this machine", "storage": "sqlite:///x.db",
     "source": "runs/my cells", "options": ["--seed", "3"],
@@ -545,12 +545,12 @@ def test_a_search_without_limits_or_success_makes_a_page(hunted, tmp_path):
     found = page(tmp_path, hunted)
     assert "nothing in particular" in found.words
     assert "edgepress compress RUN --recipe qat:epochs=2 --out hunt-7" in found.words
-    (hunted / "search.json").write_text(json.dumps({**value, "front": [], "tried": []}), encoding="utf-8")
+    (hunted / "search.json").write_text(json.dumps({**value, "pareto": [], "tried": []}), encoding="utf-8")
     assert "0 recipes were tried in full" in page(tmp_path, hunted).words
 
 
 def test_the_model_as_it_is_needs_no_compression(hunted, tmp_path):
-    value = {**FOUND, "front": [TRIED[0]], "tried": [TRIED[0]], "best": TRIED[0]}
+    value = {**FOUND, "pareto": [TRIED[0]], "tried": [TRIED[0]], "best": TRIED[0]}
     (hunted / "search.json").write_text(json.dumps(value), encoding="utf-8")
     found = page(tmp_path, hunted)
     assert "the model as it is" in found.words
@@ -567,7 +567,7 @@ def test_nothing_can_write_into_the_page(run_folder, made, hunted, tmp_path):
     (path / "run.json").write_text(json.dumps(value), encoding="utf-8")
     rows = [{"name": EVIL, "damage": 1.0}]
     (path / "steps" / "01-prune-channels" / "sensitivity.json").write_text(json.dumps(rows), encoding="utf-8")
-    search = {**FOUND, "front": [{**FRONT[0], "recipe": EVIL}], "latency_on": EVIL, "best": None}
+    search = {**FOUND, "pareto": [{**FRONT[0], "recipe": EVIL}], "latency_on": EVIL, "best": None}
     (hunted / "search.json").write_text(json.dumps(search), encoding="utf-8")
     found = page(tmp_path, path, hunted)
     assert found.all("script") == []
@@ -578,7 +578,7 @@ DAMAGE = [
     ("search.json", "{", "search.json is damaged: it is no JSON"),
     ("search.json", "[]", "search.json is damaged: it is no object"),
     ("search.json", "{}", "search.json has no result yet"),
-    ("search.json", {**FOUND, "front": [{"number": 1}]}, "search.json: front is damaged: it lacks recipe"),
+    ("search.json", {**FOUND, "pareto": [{"number": 1}]}, "search.json: pareto is damaged: it lacks recipe"),
     ("search.json", {**FOUND, "start": {**START, "top1": float("nan")}}, "start is damaged: top1 is not what was"),
     ("search.json", {**FOUND, "limits": {"max_bytes": "60kB"}}, "limits is damaged: max_bytes is not"),
     ("search.json", {**FOUND, "tried": 5}, "search.json is damaged: tried is not what was written there"),

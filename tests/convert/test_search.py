@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from tests.convert.conftest import convert_here
@@ -43,8 +44,15 @@ def test_a_search_finds_a_smaller_model_and_can_be_gone_on_with(config, tmp_path
     assert found.tried[0].bytes == found.start["bytes"]
     assert found.tried[0].top1 == found.start["top1"]
     assert min(point.bytes for point in found.tried) < found.start["bytes"]
+    shown = {row["number"]: row for row in found.pareto}
+    worth = [point for point in found.tried if point.number in shown]
     for point in found.tried:
-        assert point in found.front or any(dominates(better, point) for better in found.front)
+        assert point in worth or any(dominates(better, point) for better in worth)
+    for point in worth:
+        row = shown[point.number]
+        assert row["metric"] == point.top1
+        assert Path(row["path"]).stat().st_size == row["bytes"] == point.bytes
+    assert (found.source, found.options) == (str(config.source), ())
     assert found.latency_on == "this machine"
     kept = json.loads((config.out / "search.json").read_text())
     assert kept == json.loads(json.dumps(dataclasses.asdict(found)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,15 +61,15 @@ def search(
 def _show(console: Console, result: Found) -> None:
     rows = [
         (
-            str(p.number),
-            output.percent(p.top1),
-            output.kilobytes(p.bytes),
-            output.kilobytes(p.deflated_bytes),
-            f"{p.macs / 1e6:.2f} M",
-            f"{p.latency_ms:.2f} ms",
-            p.recipe,
+            str(p["number"]),
+            output.percent(p["top1"]),
+            output.kilobytes(p["bytes"]),
+            output.kilobytes(p["deflated_bytes"]),
+            f"{p['macs'] / 1e6:.2f} M",
+            f"{p['latency_ms']:.2f} ms",
+            p["recipe"],
         )
-        for p in result.front
+        for p in result.pareto
     ]
     columns = ("trial", "accuracy", "size", "deflated", "MACs", "time", "recipe")
     title = f"the best of {len(result.tried)} recipes tried in full (times on {result.latency_on})"
@@ -81,7 +82,7 @@ def _show(console: Console, result: Found) -> None:
     elif result.run is None:
         told = (
             f"best: trial {result.best.number}, trained on another machine; make it again with: "
-            f'edgepress compress RUN --recipe "{result.best.recipe}"'
+            f"{shlex.join(['edgepress', 'compress', result.source, '--recipe', result.best.recipe, *result.options])}"
         )
     else:
         told = f"best: trial {result.best.number}; next: edgepress convert {result.run} --out best.edge"

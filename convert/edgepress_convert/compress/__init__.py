@@ -45,6 +45,11 @@ PASSES: dict[str, tuple[str, str, str]] = {
     ),
 }
 
+# What a compression leaves in its `steps` for reports: examples (n, *input) float32 to run its models on, and, in the
+# last step's folder, what `sensitivity.as_json` gives
+EXAMPLES = "representative.npy"
+SENSITIVITY = "sensitivity.json"
+
 
 @dataclass(frozen=True)
 class Candidate:

@@ -10,23 +10,28 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import edgepress_train.keras2  # noqa: F401  first: it decides how TensorFlow starts
 from edgepress_convert import plan as plans
-from edgepress_convert.compress import Candidate, on_board, recipe
+from edgepress_convert import planned
+from edgepress_convert.compress import EXAMPLES, SENSITIVITY, Candidate, on_board, recipe, sensitivity
 from edgepress_convert.compress.gate import Verdict, judge
 from edgepress_convert.compress.job import Job
-from edgepress_convert.compress.measure import Measured, Speedup, between, build, landed, measure, speedup
+from edgepress_convert.compress.measure import Measured, Speedup, between, build, held_out, landed, measure, speedup
 from edgepress_convert.compress.recipe import Bound
 from edgepress_convert.compress.starting import Start, start, write_run
 from edgepress_convert.flatbuffer import graphs
 from edgepress_convert.importers import Hints
 from edgepress_convert.multipliers import deadly
 from edgepress_convert.plan import Plan
-from edgepress_runtime import disk
+from edgepress_runtime import disk, machine
 from edgepress_runtime.errors import EdgepressError
 from edgepress_train import run
 from edgepress_train.keras2 import keras
 from edgepress_train.progress import Progress, silent
+
+_EXAMPLES_KEPT = 64
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,10 @@ class StepReport:
 
 @dataclass(frozen=True)
 class Compressed:
-    """What `compress` made; the fields are the keys of `--json`. `total` compares the end with the beginning."""
+    """What `compress` made; the fields are the keys of `--json`. `total` compares the end with the beginning.
+
+    `machine`: what times were measured on, but for those of an attached board.
+    """
 
     run: str
     recipe: str
@@ -74,6 +82,7 @@ class Compressed:
     start: Measured
     steps: tuple[StepReport, ...]
     total: StepReport
+    machine: Mapping[str, Any]
 
 
 def compress(
@@ -118,6 +127,8 @@ def compress(
         reports.append(report)
     progress("compress", len(bound), len(bound), "comparing the end with the beginning")
     total = _report(recipe.write(steps), first, state, (), sum(r.seconds for r in reports))
+    if bound:
+        _keep_evidence(stages, f"{len(bound):02d}-{bound[-1].step.name}", begun, state.candidate)
     result = Compressed(
         run=str(config.out),
         recipe=recipe.write(steps),
@@ -125,6 +136,7 @@ def compress(
         start=first.measured,
         steps=tuple(reports),
         total=total,
+        machine=machine.describe(),
     )
     story = {"source": begun.name, **asdict(result)}
     del story["plan"], story["run"]
@@ -227,6 +239,21 @@ def _finished(folder: Path) -> tuple[_State, StepReport] | None:
     candidate, board_ms = Candidate(model, plans.from_json(value.pop("plan"))), tuple(value.pop("board_ms"))
     report = report_from_json(value)
     return _State(candidate, (folder / "model.tflite").read_bytes(), report.after, board_ms), report
+
+
+def _keep_evidence(stages: Path, last: str, begun: Start, candidate: Candidate) -> None:
+    """What a report shows beyond the measurements: examples to run the models on, and which layers int8 still hurts."""
+    partial = stages / f"{EXAMPLES}.partial.npy"
+    np.save(partial, begun.representative[:_EXAMPLES_KEPT])
+    disk.publish(partial, stages / EXAMPLES)
+    note = stages / last / SENSITIVITY
+    if not note.is_file():
+        rows = sensitivity.measure(
+            planned.prepare(candidate.model, begun.representative),
+            held_out(begun.lessons, limit=sensitivity.MAX_EXAMPLES),
+            candidate.plan,
+        )
+        disk.write_bytes(note, (json.dumps(sensitivity.as_json(rows), indent=1) + "\n").encode())
 
 
 def _report(step: str, before: _State, after: _State, notes: tuple[str, ...], seconds: float) -> StepReport:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from edgepress_convert import planned, quantize, verify
 from edgepress_convert.compress import sensitivity
 from edgepress_convert.compress.job import Job
+from edgepress_convert.compress.measure import held_out
+from edgepress_convert.examples import Examples
 from edgepress_convert.plan import Plan
 from edgepress_runtime.errors import EdgepressError
 from edgepress_train.keras2 import keras
@@ -24,18 +26,21 @@ def mixed(model: keras.Model, job: Job, *, keep: int = 2, scheme: str = "int16x8
     that alone do most damage (`sensitivity`), the one that brings the scores of the quantized model nearest to the
     float model's; where no one does, the worst several at once, since two rounded tensors in a row hide each other.
     What does not take a tenth off the divergence is left alone. With `max_drop`, no more are kept once the accuracy is
-    within so many points of the float model's. All is measured on validation examples.
+    within so many points of the float model's.
+
+    Scores are compared on the job's representative examples, which are not those that the chain judges by; only
+    `max_drop` looks at validation examples, for when to stop.
     """
     check(model, job, keep=keep, scheme=scheme, max_drop=max_drop)
     prepared = planned.prepare(model, job.representative)
-    held = sensitivity.judged_on(job, sensitivity.MAX_EXAMPLES)
-    expected = verify.scores(prepared.float_model, held)
-    ranked = [row.name for row in sensitivity.measure(prepared, held, job.plan) if row.damage > 0]
+    seen = Examples(job.representative[: sensitivity.MAX_EXAMPLES], lambda part: part, None, "examples")
+    expected = verify.scores(prepared.float_model, seen)
+    ranked = [row.name for row in sensitivity.measure(prepared, seen, job.plan) if row.damage > 0]
 
     def judged(plan: Plan, names: Sequence[str] = ()) -> _Try:
-        found = verify.scores(planned.build(prepared, plan), held)
-        lost = sensitivity.drop(expected, found, held.labels)
-        return _Try(plan, tuple(names), sensitivity.divergence(expected, found), lost)
+        built = planned.build(prepared, plan)
+        divergence = sensitivity.divergence(expected, verify.scores(built, seen))
+        return _Try(plan, tuple(names), divergence, built)
 
     def nearest(now: _Try, sets: Iterable[Sequence[str]]) -> _Try | None:
         wider = ((names, _wider(prepared, now.plan, names, scheme)) for names in sets)
@@ -44,7 +49,7 @@ def mixed(model: keras.Model, job: Job, *, keep: int = 2, scheme: str = "int16x8
         return best if best is not None and best.divergence <= (1 - _WORTH) * now.divergence else None
 
     now, left = judged(job.plan), keep
-    while left and not (max_drop and now.lost is not None and now.lost <= max_drop):
+    while left and not (max_drop and _lost(prepared, now, job) <= max_drop):
         able = [name for name in ranked if _wider(prepared, now.plan, [name], scheme) is not None][:_TRIED]
         best = nearest(now, ([name] for name in able)) or nearest(now, (able[:n] for n in range(2, left + 1)))
         if best is None:
@@ -70,12 +75,20 @@ def check(model: keras.Model, job: Job, *, keep: int = 2, scheme: str = "int16x8
 
 @dataclass(frozen=True)
 class _Try:
-    """A plan with the layers `names` added, how far the scores are from the float model's, and accuracy points lost."""
+    """A plan with the layers `names` added, how far its scores are from the float model's, and what was built by it."""
 
     plan: Plan
     names: tuple[str, ...]
     divergence: float
-    lost: float | None
+    built: bytes
+
+
+def _lost(prepared: planned.Prepared, tried: _Try, job: Job) -> float:
+    """Points of accuracy that `tried` loses against the float model, on validation examples."""
+    held = held_out(job.lessons, limit=sensitivity.MAX_EXAMPLES)
+    lost = sensitivity.drop(*(verify.scores(m, held) for m in (prepared.float_model, tried.built)), held.labels)
+    assert lost is not None  # validation examples have labels
+    return lost
 
 
 def _wider(prepared: planned.Prepared, plan: Plan, names: Sequence[str], scheme: str) -> Plan | None:

@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 
 from edgepress_convert import flatbuffer
+from edgepress_convert.compress import EXAMPLES, SENSITIVITY
 from edgepress_convert.report.checks import MEASURED, NUMBER, Keys, damaged, fields, load
 from edgepress_train.run import Run
-
-SENSITIVITY = "sensitivity.json"  # in a step's folder: what `sensitivity.as_json` gives
-EXAMPLES = "representative.npy"  # beside the steps: (n, *input) float32
 
 _STORY: Keys = {"recipe": (str,), "start": (dict,), "steps": (list,), "total": (dict, type(None))}
 _STEP: Keys = {

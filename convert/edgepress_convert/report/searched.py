@@ -17,7 +17,7 @@ from edgepress_runtime.errors import EdgepressError
 RESULT = "search.json"
 
 KEYS: Keys = {
-    "start": (dict,), "front": (list,), "tried": (list,), "best": (dict, type(None)), "limits": (dict,),
+    "start": (dict,), "pareto": (list,), "tried": (list,), "best": (dict, type(None)), "limits": (dict,),
     "trials": (dict,), "latency_on": (str,),
 }  # fmt: skip
 _POINT: Keys = {"recipe": (str,), **dict.fromkeys(("number", "top1", "bytes", "deflated_bytes", "macs"), NUMBER),
@@ -73,7 +73,7 @@ def of_file(file: Path) -> Search:
     found = Search(
         name=file.resolve().parent.name if file.name == RESULT else file.stem,
         start=fields(value["start"], MEASURED, f"{where}: start"),
-        front=tuple(_point(row, f"{where}: front") for row in value["front"]),
+        front=tuple(_point(row, f"{where}: pareto") for row in value["pareto"]),
         tried=tuple(_point(row, f"{where}: tried") for row in value["tried"]),
         best=None if best is None else _point(best, f"{where}: best"),
         limits=_limits(value["limits"], f"{where}: limits"),

@@ -23,7 +23,7 @@ from edgepress_convert.search.clock import Clock, clock
 from edgepress_convert.search.front import Limits, Point, best, front
 from edgepress_convert.search.space import CRITERIA, Space, single_passes, suggest
 from edgepress_convert.search.trial import PROXY_STEPS, Rung, climb, hopeless, written
-from edgepress_runtime import disk
+from edgepress_runtime import disk, machine
 from edgepress_runtime.errors import EdgepressError
 from edgepress_train.keras2 import keras
 from edgepress_train.progress import Progress, silent
@@ -58,20 +58,25 @@ class SearchConfig:
 class Found:
     """What a search came to; the fields are the keys of `--json`.
 
-    `start`: the model as it was, uniformly quantized. `front`: the points that no other one beats, smallest first,
-    with their recipes. `tried`: every point that was trained in full. `best`: the most accurate within the limits,
-    None when there is none; its RUN folder is `run`. `latency_on`: where times were measured.
+    `start`: the model as it was, uniformly quantized. `pareto`: the points that no other one beats, smallest first,
+    each with its `metric`, which is its top1, and the `path` of its .tflite, None where another machine trained it.
+    `tried`: every point that was trained in full. `best`: the most accurate within the limits, None when there is none;
+    its RUN folder is `run`. `latency_on`: where times were measured, `machine` what was searched on. `source` and
+    `options` are what `compress` must be given, with a recipe, to make a point again.
     """
 
     start: Mapping[str, Any]
-    front: tuple[Point, ...]
+    pareto: tuple[Mapping[str, Any], ...]
     tried: tuple[Point, ...]
     best: Point | None
     run: str | None
     limits: Limits
     trials: Mapping[str, int]
     latency_on: str
+    machine: Mapping[str, Any]
     storage: str
+    source: str
+    options: tuple[str, ...]
 
 
 def search(config: SearchConfig, *, command: Sequence[str] = (), progress: Progress = silent) -> Found:
@@ -227,34 +232,60 @@ def _conclude(
 ) -> Found:
     tried = sorted(studies.points(study, "full"), key=lambda point: point.number)
     chosen = best(tried, config.limits, measured.float_top1)
+    kept = _kept(config.out)
     found = Found(
         start=asdict(measured),
-        front=tuple(front(tried)),
+        pareto=tuple(_shown(point, kept.get(point)) for point in front(tried)),
         tried=tuple(tried),
         best=chosen,
-        run=_write_best(config, begun, study, chosen, command) if chosen is not None else None,
+        run=_write_best(config, begun, study, chosen, kept[chosen], command) if chosen in kept else None,
         limits=config.limits,
         trials=studies.counts(study),
         latency_on=config.device or "this machine",
+        machine=machine.describe(),
         storage=url,
+        source=str(config.source),
+        options=_options(config),
     )
     disk.write_bytes(config.out / "search.json", (json.dumps(asdict(found), indent=1) + "\n").encode())
     return found
 
 
+def _kept(out: Path) -> dict[Point, Path]:
+    """The folders of the trials whose models this machine has."""
+    notes = sorted((out / "trials").glob("*/point.json"))
+    return {Point(**json.loads(note.read_text(encoding="utf-8"))["point"]): note.parent for note in notes}
+
+
+def _shown(point: Point, folder: Path | None) -> dict[str, Any]:
+    return {**asdict(point), "metric": point.top1, "path": None if folder is None else str(folder / "model.tflite")}
+
+
+def _options(config: SearchConfig) -> tuple[str, ...]:
+    """The options of `compress` that make it work as this search did; those left at their defaults are not named."""
+    usual = SearchConfig(config.source, config.out)
+    hints = config.hints
+    named = {
+        "--lr": config.lr if config.lr != usual.lr else None,
+        "--calibration-size": config.calibration_size if config.calibration_size != usual.calibration_size else None,
+        "--seed": config.seed if config.seed != usual.seed else None,
+        "--data": hints.data,
+        "--labels": hints.labels,
+        "--mean": ",".join(map(str, hints.mean)) if hints.mean is not None else None,
+        "--std": ",".join(map(str, hints.std)) if hints.std is not None else None,
+        "--size": "x".join(map(str, hints.size)) if hints.size is not None else None,
+        "--fit": hints.fit,
+    }
+    return tuple(str(word) for flag, value in named.items() if value is not None for word in (flag, value))
+
+
 def _write_best(
-    config: SearchConfig, begun: Start, study: optuna.Study, chosen: Point, command: Sequence[str]
-) -> str | None:
-    """`out/best`, when this machine has the model of the best trial; else None, and its recipe makes it again."""
-    for folder in sorted((config.out / "trials").iterdir()):
-        note = folder / "point.json"
-        if not note.is_file():
-            continue
-        kept = json.loads(note.read_text(encoding="utf-8"))
-        if kept["point"] == asdict(chosen):
-            model = keras.models.load_model(folder / "model.keras", compile=False)
-            candidate = Candidate(model, plan_from_json(kept["plan"]))
-            story = {"source": begun.name, "recipe": chosen.recipe, "search": study.study_name, "trial": chosen.number}
-            write_run(config.out / "best", begun, candidate, Measured(**kept["measured"]), story=story, command=command)
-            return str(config.out / "best")
-    return None
+    config: SearchConfig, begun: Start, study: optuna.Study, chosen: Point, folder: Path, command: Sequence[str]
+) -> str:
+    """The RUN `out/best` of what the best trial left in `folder`."""
+    kept = json.loads((folder / "point.json").read_text(encoding="utf-8"))
+    model = keras.models.load_model(folder / "model.keras", compile=False)
+    candidate = Candidate(model, plan_from_json(kept["plan"]))
+    story = {"source": begun.name, "recipe": chosen.recipe, "search": study.study_name, "trial": chosen.number}
+    write_run(config.out / "best", begun, candidate, Measured(**kept["measured"]), story=story, command=command)
+    return str(config.out / "best")
