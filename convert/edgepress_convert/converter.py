@@ -55,7 +55,9 @@ def convert(saved_model: Path, scheme: Mapping[str, Any], representative: np.nda
         }
         converter.representative_dataset = batches
         converter.target_spec.supported_ops = [integer[scheme["activations"]]]
-        converter.inference_input_type = converter.inference_output_type = tf.as_dtype(scheme["io"])
+        converter.inference_output_type = tf.as_dtype(scheme["io"])
+        if examples.dtype != np.int32:  # ids go in as they are, which the converter takes for granted
+            converter.inference_input_type = tf.as_dtype(scheme["io"])
     if weights != "per-channel":
         # TensorFlow has these two switches only under a leading underscore.
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True

@@ -23,6 +23,7 @@ from edgepress_train.progress import Progress, silent
 TASKS: dict[str, str] = {
     "image-classification": "edgepress_convert.evaluate_image",
     "keyword-spotting": "edgepress_convert.evaluate_speech",
+    "text-classification": "edgepress_convert.evaluate_text",
 }
 
 

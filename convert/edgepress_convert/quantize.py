@@ -116,8 +116,9 @@ def convert(
 ) -> dict[str, bytes]:
     """`model` under each of `schemes`: .tflite bytes with a fixed batch of 1, the same for the same arguments.
 
-    `representative`: (n, *input shape) float32, needed by the schemes that say so. `weights`: one of WEIGHTS. The model
-    may be Keras 2 or 3. Raises QuantizeError for what the converter cannot do, naming the operator where it is one.
+    `representative`: (n, *input shape) float32, or int32 for ids, needed by the schemes that say so. `weights`: one of
+    WEIGHTS. The model may be Keras 2 or 3. Raises QuantizeError for what the converter cannot do, naming the operator
+    where it is one.
     """
     wanted = {name: scheme(name) for name in schemes}
     _check_weights(weights)
@@ -131,7 +132,8 @@ def convert(
     with tempfile.TemporaryDirectory(prefix="edgepress-") as folder:
         export(model, Path(folder) / "saved_model")
         if representative is not None:
-            np.save(Path(folder) / "representative.npy", representative.astype(np.float32), allow_pickle=False)
+            dtype = np.int32 if representative.dtype.kind == "i" else np.float32  # ids stay what they are
+            np.save(Path(folder) / "representative.npy", representative.astype(dtype), allow_pickle=False)
         job = {"weights": weights, "schemes": {name: asdict(s) for name, s in wanted.items()}}
         (Path(folder) / "job.json").write_text(json.dumps(job), encoding="utf-8")
         _run_child(Path(folder), tuple(wanted))
@@ -188,7 +190,7 @@ def _check_weights(weights: str) -> None:
 
 
 def export(model: keras.Model, path: Path) -> None:
-    """`model` as a SavedModel with one signature: `input` (1, ...) float32 -> `output`.
+    """`model` as a SavedModel with one signature: `input` (1, ...) float32, or int32 for ids -> `output`.
 
     The batch is fixed at 1, so that no operator that computes shapes ends up in the .tflite. Raises QuantizeError for
     an input size that the model leaves open.
@@ -201,14 +203,12 @@ def export(model: keras.Model, path: Path) -> None:
         raise QuantizeError(
             f"the model's input is {list(shape)}: a board needs fixed sizes", "build the model with a fixed input size"
         )
-    dtype = model.inputs[0].dtype
-    if tf.as_dtype(dtype) != tf.float32:
-        raise QuantizeError(
-            f"the model's input is {tf.as_dtype(dtype).name}; edgepress converts models of float32 input"
-        )
+    dtype = tf.as_dtype(model.inputs[0].dtype)
+    if dtype not in (tf.float32, tf.int32):
+        raise QuantizeError(f"the model's input is {dtype.name}; edgepress converts models of float32 or int32 input")
     if len(model.outputs) != 1:
         raise QuantizeError(f"the model has {len(model.outputs)} outputs; edgepress converts models with one")
-    signature = tf.TensorSpec((1, *shape), tf.float32, name="input")
+    signature = tf.TensorSpec((1, *shape), dtype, name="input")
     function = tf.function(lambda input: {"output": model(input, training=False)}, input_signature=[signature])
     holder = tf.Module()
     # Kept by themselves, since the converter does not find the variables inside a Keras 3 model and would leave them

@@ -1,49 +1,55 @@
-"""What `edgepress-device run` does with one file, task by task: a picture's label, or the keywords in a recording."""
+"""What `edgepress-device run` does with one item, by task: a label for a picture or text, keywords in a recording."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
-from edgepress_runtime import audio, image
+from edgepress_runtime import audio, classify_text, image, spot
+from edgepress_runtime.bundle import Bundle
 from edgepress_runtime.classify import Classifier, image_of
+from edgepress_runtime.classify_text import TextClassifier
 from edgepress_runtime.engine import Engine
+from edgepress_runtime.files import find, texts
 from edgepress_runtime.lines import one_line
-from edgepress_runtime.manifest import Manifest
-from edgepress_runtime.spot import THREADS, Spotter
+from edgepress_runtime.spot import Spotter
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One file's answer: `facts` for machines, `lines` for people."""
+    """One item's answer: `facts` for machines, `lines` for people."""
 
     facts: dict[str, Any]
     lines: tuple[str, ...]
 
 
-# Raises image.ImageError or audio.AudioError for a file that cannot be read.
-Judge = Callable[[Path], Judged]
+# Given a file or a text; raises image.ImageError, audio.AudioError or text.TextError for one that cannot be judged.
+Judge = Callable[[Any], Judged]
 
 
 @dataclass(frozen=True)
 class Task:
-    """How files are judged: `noun` is what one is called, `done` what is done to it, `suffixes` what folders hold.
+    """How items are judged: `noun` is what one is called, `done` what is done to it, `key` its name in `--json`.
 
-    `judge(engine, manifest, top)` gives the function for one file; `top` is how many answers a picture gets. `threads`
-    is what the engine gets unless told otherwise, None for its own default.
+    `items(words)` are those that the command line means. `judge(engine, bundle, top)` gives the function for one item;
+    `top` is how many answers a picture or a text gets. `threads` is what the engine gets unless told otherwise, None
+    for its own default. `stdin`: without words, the lines of stdin are the items.
     """
 
     noun: str
     done: str
-    suffixes: Sequence[str]
-    judge: Callable[[Engine, Manifest, int], Judge]
+    items: Callable[[Sequence[str]], Iterable[Any]]
+    judge: Callable[[Engine, Bundle, int], Judge]
     threads: int | None = None
+    key: str = "file"
+    stdin: bool = False
 
 
-def _pictures(engine: Engine, manifest: Manifest, top: int) -> Judge:
-    classifier, spec = Classifier(engine, manifest), image_of(manifest)
+def _pictures(engine: Engine, bundle: Bundle, top: int) -> Judge:
+    classifier, spec = Classifier(engine, bundle.manifest, bundle.head), image_of(bundle.manifest)
 
     def judge(file: Path) -> Judged:
         scores = classifier.top(image.load_pixels(file, spec), top)
@@ -54,8 +60,8 @@ def _pictures(engine: Engine, manifest: Manifest, top: int) -> Judge:
     return judge
 
 
-def _recordings(engine: Engine, manifest: Manifest, top: int) -> Judge:
-    spotter = Spotter(engine, manifest)
+def _recordings(engine: Engine, bundle: Bundle, top: int) -> Judge:
+    spotter = Spotter(engine, bundle.manifest, bundle.head)
 
     def judge(file: Path) -> Judged:
         samples = audio.load(file, spotter.rate_hz)
@@ -68,7 +74,20 @@ def _recordings(engine: Engine, manifest: Manifest, top: int) -> Judge:
     return judge
 
 
+def _texts(engine: Engine, bundle: Bundle, top: int) -> Judge:
+    classifier = TextClassifier(engine, bundle)
+
+    def judge(text: str) -> Judged:
+        scores = classifier.top(text, top)
+        best = {"text": text, "label": scores[0].label, "score": scores[0].score}
+        line = f"{one_line(text)}\t{scores[0].label}\t{scores[0].score:.4f}"
+        return Judged({**best, "top": [{"label": s.label, "score": s.score} for s in scores]}, (line,))
+
+    return judge
+
+
 TASKS = {
-    "image-classification": Task("picture", "classified", image.SUFFIXES, _pictures),
-    "keyword-spotting": Task("recording", "heard", audio.SUFFIXES, _recordings, THREADS),
+    "image-classification": Task("picture", "classified", partial(find, suffixes=image.SUFFIXES), _pictures),
+    "keyword-spotting": Task("recording", "heard", partial(find, suffixes=audio.SUFFIXES), _recordings, spot.THREADS),
+    "text-classification": Task("text", "classified", texts, _texts, classify_text.THREADS, key="text", stdin=True),
 }

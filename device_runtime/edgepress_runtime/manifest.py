@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgepress_runtime import strict_json
+from edgepress_runtime import strict_json, teaching
 from edgepress_runtime.errors import BundleError
 from edgepress_runtime.preprocessing import (
     PREPROCESSING,
@@ -22,10 +22,12 @@ from edgepress_runtime.preprocessing import (
     Pcen,
     Preprocessing,
     SpeechSpec,
+    TextSpec,
     dump_preprocessing,
     load_preprocessing,
 )
 from edgepress_runtime.strict_json import member, number, of
+from edgepress_runtime.teaching import TeachingSpec
 
 __all__ = [
     "PREPROCESSING",
@@ -35,7 +37,9 @@ __all__ = [
     "Pcen",
     "Preprocessing",
     "SpeechSpec",
+    "TeachingSpec",
     "TensorSpec",
+    "TextSpec",
     "check_labels",
     "dump",
     "dump_preprocessing",
@@ -44,13 +48,15 @@ __all__ = [
 ]
 
 FORMAT = 1
-TASKS = ("image-classification", "keyword-spotting")
-DTYPES = ("float32", "int8", "uint8", "int16")
+# task -> what prepares its input
+TASKS = {"image-classification": ImageSpec, "keyword-spotting": SpeechSpec, "text-classification": TextSpec}
+DTYPES = ("float32", "int8", "uint8", "int16", "int32")
 RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MEMBER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_MOST_VERSION = 2**53  # what every reader of JSON can tell apart
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -107,7 +113,8 @@ class Manifest:
     """Everything a board must know to use `model.tflite` as it was trained, and to tell whether it still is that one.
 
     `metrics` holds host measurements, each with the data it was measured on; `recipe` says how the model was made;
-    `members` maps each other member of the bundle to its SHA-256 (hex). `created` is ISO 8601, UTC.
+    `members` maps each other member of the bundle to its SHA-256 (hex). `created` is ISO 8601, UTC. `version` orders
+    the bundles of one name: a board that checks signatures takes none below the last one that proved itself there.
     """
 
     name: str
@@ -123,10 +130,12 @@ class Manifest:
     tools: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     detection: DetectionSpec | None = None
+    teaching: TeachingSpec | None = None
+    version: int = 1
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not is_name(self.name):
             raise BundleError(
                 f"the name {self.name!r} is not usable as a folder name",
                 "use letters, digits, '.', '_' and '-', at most 64, beginning with a letter or digit",
@@ -134,10 +143,12 @@ class Manifest:
         if self.task not in TASKS:
             raise BundleError(f"unknown task {self.task!r}", "update edgepress-runtime on this board")
         speech = self.task == "keyword-spotting"
-        if isinstance(self.preprocessing, SpeechSpec) != speech:
+        if not isinstance(self.preprocessing, TASKS[self.task]):
             raise BundleError(f"the task {self.task} cannot go with the preprocessing of another one")
         if (self.detection is not None) != speech:
             raise BundleError(f"the task {self.task} {'lacks its' if speech else 'has no'} detection")
+        if not 1 <= self.version <= _MOST_VERSION:
+            raise BundleError(f"the version {self.version} is outside 1 to {_MOST_VERSION}")
         if not self.inputs or not self.outputs:
             raise BundleError("a manifest needs at least one input and one output tensor")
         if not self.labels or len(set(self.labels)) != len(self.labels):
@@ -148,6 +159,13 @@ class Manifest:
                 raise BundleError(f"the member name {name!r} is not allowed in a bundle")
             if not _SHA256.fullmatch(digest):
                 raise BundleError(f"the checksum of {name!r} is not a SHA-256 in hex")
+        if self.teaching is not None:
+            self.teaching.check(self.outputs, self.members)
+
+
+def is_name(text: str) -> bool:
+    """Whether a bundle may be called `text`."""
+    return _NAME.fullmatch(text) is not None
 
 
 def check_labels(labels: Iterable[str]) -> None:
@@ -164,6 +182,8 @@ def dump(manifest: Manifest) -> bytes:
     """Canonical bytes of `manifest.json`: sorted keys, UTF-8, no NaN. These bytes are what a signature covers."""
     value = dataclasses.asdict(manifest)
     value["preprocessing"] = dump_preprocessing(manifest.preprocessing)
+    if manifest.teaching is None:  # a runtime that knows nothing of it reads the bundle, too
+        del value["teaching"]
     try:
         text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         return text.encode("utf-8", "backslashreplace")  # JSON's own escape for a file name that is no UTF-8
@@ -182,7 +202,7 @@ def load(data: bytes) -> Manifest:
         )
     if found != FORMAT or isinstance(found, bool):
         raise BundleError(f"manifest.json has the unknown format {found!r}", "make the bundle again")
-    raw = strict_json.fields(value, Manifest, "manifest.json")
+    raw = strict_json.fields({"teaching": None, "version": 1, **value}, Manifest, "manifest.json")
     try:
         return Manifest(
             name=member(str, raw, "name"),
@@ -198,6 +218,8 @@ def load(data: bytes) -> Manifest:
             tools={k: of(str, v, f"tools.{k}") for k, v in member(dict, raw, "tools").items()},
             created=member(str, raw, "created"),
             detection=None if raw["detection"] is None else _detection(raw["detection"]),
+            teaching=teaching.load(raw["teaching"]),
+            version=member(int, raw, "version"),
             format=FORMAT,
         )
     except (OverflowError, TypeError, ValueError) as error:

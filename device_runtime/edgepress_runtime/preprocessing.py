@@ -6,6 +6,7 @@ A board and a training that hold equal specs compute equal inputs.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from typing import Any, Callable, Union
 
@@ -16,6 +17,12 @@ from edgepress_runtime.strict_json import member, number, of
 FITS = ("stretch", "crop", "pad")
 FRONT_ENDS = ("log-mel", "mfcc", "micro")
 MICRO = (16_000, 480, 160, 40)  # rate, window, hop and bands of `micro`
+CASES = ("lower", "keep")
+ACCENTS = ("keep", "fold")
+SPECIALS = ("<pad>", "<mask>")  # the first pieces of every vocabulary
+PAD, MASK = 0, 1  # their ids
+MAX_PIECES = 65_536
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -133,8 +140,36 @@ class SpeechSpec:
         return self.coefficients or self.bands
 
 
-Preprocessing = Union[ImageSpec, SpeechSpec]
-PREPROCESSING: dict[str, type] = {"image": ImageSpec, "speech": SpeechSpec}
+@dataclass(frozen=True)
+class TextSpec:
+    """How text becomes the model's input: `length` ids of pieces, padded with 0.
+
+    The text is brought into Unicode's form NFKC, in lower case (`case`: `lower`, or `keep`), its accents kept or taken
+    off (`accents`: `keep`, or `fold`), cut into words, and each word into the pieces of the bundle's `vocab.txt`, which
+    has `pieces` lines and the SHA-256 `vocabulary` (hex).
+    """
+
+    length: int
+    pieces: int
+    vocabulary: str
+    case: str = "lower"
+    accents: str = "keep"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.length <= 1024:
+            raise BundleError(f"a text's length must be between 1 and 1024 pieces, got {self.length}")
+        least = len(SPECIALS) + 256
+        if not least <= self.pieces <= MAX_PIECES:
+            raise BundleError(f"a vocabulary has {least} to {MAX_PIECES} pieces, not {self.pieces}")
+        for name, known in (("case", CASES), ("accents", ACCENTS)):
+            if getattr(self, name) not in known:
+                raise BundleError(f"unknown {name} {getattr(self, name)!r}; known: {', '.join(known)}")
+        if not _SHA256.fullmatch(self.vocabulary):
+            raise BundleError("the checksum of the vocabulary is not a SHA-256 in hex")
+
+
+Preprocessing = Union[ImageSpec, SpeechSpec, TextSpec]
+PREPROCESSING: dict[str, type] = {"image": ImageSpec, "speech": SpeechSpec, "text": TextSpec}
 
 
 def dump_preprocessing(spec: Preprocessing) -> dict[str, Any]:
@@ -174,6 +209,21 @@ def _speech(value: dict[str, Any]) -> SpeechSpec:
     return SpeechSpec(front_end=of(str, raw["front_end"], "preprocessing.front_end"), pcen=pcen, **numbers)
 
 
+def _text(value: dict[str, Any]) -> TextSpec:
+    raw = strict_json.fields(value, TextSpec, "preprocessing")
+    return TextSpec(
+        length=of(int, raw["length"], "preprocessing.length"),
+        pieces=of(int, raw["pieces"], "preprocessing.pieces"),
+        vocabulary=of(str, raw["vocabulary"], "preprocessing.vocabulary"),
+        case=of(str, raw["case"], "preprocessing.case"),
+        accents=of(str, raw["accents"], "preprocessing.accents"),
+    )
+
+
 _WHOLE = ("rate_hz", "window", "hop", "bands", "coefficients")
 _REAL = ("low_hz", "high_hz", "mean", "std")
-_READERS: dict[str, Callable[[dict[str, Any]], Preprocessing]] = {"image": _image, "speech": _speech}
+_READERS: dict[str, Callable[[dict[str, Any]], Preprocessing]] = {
+    "image": _image,
+    "speech": _speech,
+    "text": _text,
+}

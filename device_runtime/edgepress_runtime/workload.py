@@ -8,13 +8,17 @@ from typing import Callable
 
 import numpy as np
 
+from edgepress_runtime import classify_text, spot
+from edgepress_runtime.bundle import Bundle
 from edgepress_runtime.classify import Classifier, image_of
+from edgepress_runtime.classify_text import TextClassifier
 from edgepress_runtime.engine import Engine
 from edgepress_runtime.image import lookup, quantize
-from edgepress_runtime.manifest import Manifest
 from edgepress_runtime.spot import Spotter, speech_of
 
 Call = Callable[[], object]
+# Of the engine, unless told otherwise; its own default for other tasks
+THREADS = {"keyword-spotting": spot.THREADS, "text-classification": classify_text.THREADS}
 _SECONDS = 60  # of sound, for the cost of the whole path
 
 
@@ -23,7 +27,8 @@ class Workload:
     """`call` is what an app does, from pixels or new sound to scores; `bare` sets, invokes and gets the same tensors.
 
     `step` is the part of `call` that is comparable with `bare`: all of it for a picture, for sound all but the front
-    end, which is a computation of its own. `cpu_s_per_audio_s()` measures the whole path over a minute of sound.
+    end and for text all but the cutting into pieces, which are computations of their own. `cpu_s_per_audio_s()`
+    measures the whole path over a minute of sound.
     """
 
     call: Call
@@ -32,12 +37,13 @@ class Workload:
     cpu_s_per_audio_s: Callable[[], float] | None = None
 
 
-def workload(engine: Engine, manifest: Manifest) -> Workload:
+def workload(engine: Engine, bundle: Bundle) -> Workload:
     """The workload of a bundle's task. Raises EdgepressError when the manifest does not fit the engine."""
-    return WORKLOADS[manifest.task](engine, manifest)
+    return WORKLOADS[bundle.manifest.task](engine, bundle)
 
 
-def _picture(engine: Engine, manifest: Manifest) -> Workload:
+def _picture(engine: Engine, bundle: Bundle) -> Workload:
+    manifest = bundle.manifest
     spec = image_of(manifest)
     pixels = np.random.default_rng(0).integers(0, 256, (spec.height, spec.width, spec.channels), np.uint8)
     classify = Classifier(engine, manifest).classify
@@ -49,7 +55,8 @@ def _picture(engine: Engine, manifest: Manifest) -> Workload:
     return Workload(call, call, bare_call(engine, stored))
 
 
-def _stream(engine: Engine, manifest: Manifest) -> Workload:
+def _stream(engine: Engine, bundle: Bundle) -> Workload:
+    manifest = bundle.manifest
     spec, _ = speech_of(engine, manifest)
     spotter = Spotter(engine, manifest)
     rng = np.random.default_rng(0)
@@ -85,4 +92,13 @@ def bare_call(engine: Engine, stored: np.ndarray) -> Call:
     return bare
 
 
-WORKLOADS = {"image-classification": _picture, "keyword-spotting": _stream}
+def _text(engine: Engine, bundle: Bundle) -> Workload:
+    classifier = TextClassifier(engine, bundle)
+    text = "turn on the light in the living room, please"
+    ids = classifier.tokenizer.encode(text)
+    return Workload(
+        lambda: classifier.top(text, 1), lambda: classifier.scores_of(ids), bare_call(engine, ids[np.newaxis])
+    )
+
+
+WORKLOADS = {"image-classification": _picture, "keyword-spotting": _stream, "text-classification": _text}

@@ -21,7 +21,10 @@ class Batches(Protocol):
     """Batches number `start` to `stop` of an endless, reshuffled, augmented stream of training examples."""
 
     def __call__(self, *, batch: int, seed: int, start: int, stop: int) -> tf.data.Dataset:
-        """(inputs (batch, *shape), targets (batch, classes), weights (batch,)), float32, as the net takes them."""
+        """(inputs (batch, *shape), targets (batch, classes), weights (batch,)), float32, as the net takes them.
+
+        Ids of texts are int32.
+        """
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,10 @@ def reopen(trained: Run, progress: Progress = silent) -> Lessons:
         from edgepress_train import train_image
 
         return train_image.reopen(trained, progress)
+    if trained.task == "text-classification":
+        from edgepress_train import train_text
+
+        return train_text.reopen(trained, progress)
     from edgepress_train import train_speech
 
     return train_speech.reopen(trained, progress)

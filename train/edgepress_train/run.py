@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from edgepress_train.keras2 import keras
 
 FORMAT = 1
+# tasks of runs whose model is an encoder: it gives embeddings, and has no labels
+PRETRAINING = ("image-pretraining", "speech-pretraining", "text-pretraining")
 _PACKAGES = ("edgepress", "tensorflow", "tf-keras", "tensorflow-model-optimization", "numpy", "pillow")
 
 
@@ -152,13 +154,15 @@ def _json(value: Mapping[str, Any] | Sequence[Any]) -> bytes:
 
 def finished(path: Path, config: Mapping[str, Any]) -> Run | None:
     """The finished run in `path`, if it had this configuration, these versions, and its data are still the same."""
-    from edgepress_train.data import sources
+    from edgepress_train.data import sources, text
     from edgepress_train.data.dataset import DataError
 
     try:
         found = load(path)
         if found.task == "image-classification":
             sources.reopen(found.data)
+        elif found.task == "text-classification":
+            text.reopen(found.data)
     except (RunError, DataError):
         return None
     return found if found.config == config and found.versions == versions() else None

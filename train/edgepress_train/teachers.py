@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from edgepress_runtime.bundle import Bundle, is_bundle, open_bundle
 from edgepress_runtime.errors import EdgepressError
-from edgepress_runtime.manifest import ImageSpec, Preprocessing, SpeechSpec
+from edgepress_runtime.manifest import ImageSpec, Preprocessing, SpeechSpec, TextSpec
 from edgepress_train import keras_files, run
 from edgepress_train.lessons import Lessons
 from edgepress_train.teacher_bundle import asking
@@ -86,6 +86,11 @@ def _read(source: str) -> Found:
             "make a bundle of it with edgepress convert",
         )
     trained = run.load(path)
+    if trained.task in run.PRETRAINING:
+        raise EdgepressError(
+            f"the teacher {source} is a pretrained encoder, which knows no labels",
+            "start from it with --init, or give it to edgepress pretrain as --teacher",
+        )
     return Found(source, trained.labels, trained.preprocessing, model=run.load_model(trained))
 
 
@@ -111,10 +116,14 @@ def suit(found: Found, spec: Preprocessing, shape: tuple[int, ...], labels: tupl
     part of a training.
     """
     if found.preprocessing is not None and type(found.preprocessing) is not type(spec):
-        kind = {ImageSpec: "image", SpeechSpec: "speech"}[type(spec)]
+        kind = {ImageSpec: "image", SpeechSpec: "speech", TextSpec: "text"}[type(spec)]
         raise EdgepressError(f"the teacher {found.name} is no {kind} model", f"give a RUN of train {kind}")
     if isinstance(spec, SpeechSpec) and isinstance(found.preprocessing, SpeechSpec):
         _same_front_end(found, found.preprocessing, spec)
+    if isinstance(spec, TextSpec) and found.preprocessing not in (None, spec):
+        raise EdgepressError(
+            f"the teacher {found.name} reads texts in other pieces than the student", "start both from one --init RUN"
+        )
     if found.model is not None:
         takes = keras_files.input_shape(found.model)
         # Pictures are brought to any size, sound to fewer frames
@@ -191,6 +200,8 @@ def _guesses(spec: Preprocessing, takes: tuple[int, ...]) -> dict[str, Preproces
     """How a Keras file may want what the student takes as `spec`: what `SCALINGS` has, and the student's own way."""
     if isinstance(spec, SpeechSpec):
         return {"the student's features": spec}
+    if isinstance(spec, TextSpec):
+        return {"the student's pieces": spec}
     height, width, channels = takes
     own = (spec.mean, spec.std) if channels == spec.channels else (spec.mean[:1] * channels, spec.std[:1] * channels)
     guesses: dict[str, Preprocessing] = {"pixels as the student": ImageSpec(height, width, channels, *own)}
@@ -208,6 +219,8 @@ def _seeing(lessons: Lessons, found: Found, takes: tuple[int, ...]) -> Callable[
 
 
 def _as(given: Preprocessing, wanted: Preprocessing, takes: tuple[int, ...]) -> Callable[[Any], Any]:
+    if isinstance(given, TextSpec):
+        return lambda ids: ids
     if isinstance(given, ImageSpec) and isinstance(wanted, ImageSpec):
         return partial(seen_as, spec=given, wanted=wanted)
     assert isinstance(given, SpeechSpec) and isinstance(wanted, SpeechSpec)

@@ -32,21 +32,30 @@ class Examples:
 def examples(
     pixels: np.ndarray, split: Split, classes: int, *, smoothing: float = 0.0, class_weight: str = "none"
 ) -> Examples:
-    """`split` with its pixels, ready for training.
+    """`split` with its pixels, ready for training: see `wanted`."""
+    soft = split.targets
+    targets, weights = wanted(split.labels, classes, soft=soft, smoothing=smoothing, class_weight=class_weight)
+    return Examples(pixels, targets, weights)
 
-    Targets are the split's soft ones where it has them, else one-hot; `smoothing` mixes in that share of the uniform
+
+def wanted(
+    labels: np.ndarray, classes: int, *, soft: np.ndarray | None = None, smoothing: float, class_weight: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Targets (n, classes) and weights (n,), float32, of examples with `labels` (n,).
+
+    Targets are the `soft` ones where there are some, else one-hot; `smoothing` mixes in that share of the uniform
     distribution (Szegedy et al. 2016, arXiv:1512.00567, section 7). `balanced` weighs each class by
     n / (classes * n_class).
     """
     if class_weight not in CLASS_WEIGHTS:
         raise EdgepressError(f"unknown class weight {class_weight!r}", f"known: {', '.join(CLASS_WEIGHTS)}")
-    targets = np.eye(classes, dtype=np.float32)[split.labels] if split.targets is None else split.targets
+    targets = np.eye(classes, dtype=np.float32)[labels] if soft is None else soft
     targets = (targets * (1 - smoothing) + smoothing / classes).astype(np.float32)
-    weights = np.ones(len(split), np.float32)
+    weights = np.ones(len(labels), np.float32)
     if class_weight == "balanced":
-        counts = np.maximum(np.bincount(split.labels, minlength=classes), 1)
-        weights = (len(split) / (classes * counts))[split.labels].astype(np.float32)
-    return Examples(pixels, targets, weights)
+        counts = np.maximum(np.bincount(labels, minlength=classes), 1)
+        weights = (len(labels) / (classes * counts))[labels].astype(np.float32)
+    return targets, weights
 
 
 def train_batches(
