@@ -12,6 +12,7 @@ import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,16 @@ from edgepress_runtime import bundle as runtime_bundle
 from edgepress_runtime import disk, manifest
 from edgepress_runtime.engine import open_engine
 from edgepress_runtime.errors import BundleError, EdgepressError
-from edgepress_runtime.manifest import DetectionSpec, ImageSpec, Manifest, Preprocessing, SpeechSpec, TensorSpec
+from edgepress_runtime.manifest import (
+    DetectionSpec,
+    ImageSpec,
+    Manifest,
+    Preprocessing,
+    SpeechSpec,
+    TeachingSpec,
+    TensorSpec,
+    TextSpec,
+)
 from edgepress_runtime.selftest import self_test
 
 SUFFIX = ".edge"
@@ -94,9 +104,15 @@ def pack(
     tools: Mapping[str, str] | None = None,
     thresholds: Mapping[str, float] | None = None,
     detection: DetectionSpec | None = None,
+    extra: Mapping[str, bytes] | None = None,
+    teaching: TeachingSpec | None = None,
+    version: int | None = None,
     force: bool = False,
 ) -> Manifest:
     """Write the bundle `out` and give its manifest; tensors are described as the .tflite itself states them.
+
+    `extra` are members that the preprocessing or `teaching` needs beside the usual ones. `version` is the second of
+    `created` unless it is given, so that what is made later counts as newer.
 
     Raises EdgepressError when `out` exists (unless `force`), or when the bundle would not work: labels that do not fit
     the output, an input that does not fit the preprocessing, golden cases that the model does not reproduce. `out` is
@@ -109,9 +125,10 @@ def pack(
     members = {
         runtime_bundle.LABELS: "".join(f"{label}\n" for label in labels).encode("utf-8"),
         runtime_bundle.GOLDEN: npz(inputs=golden.inputs, outputs=golden.outputs),
+        **(extra or {}),
         runtime_bundle.MODEL: model,
     }
-    check_shapes(preprocessing, labels, inputs, outputs)
+    check_shapes(preprocessing, labels, inputs, outputs if teaching is None else outputs[: teaching.output])
     facts = Manifest(
         name=name,
         task=task,
@@ -126,6 +143,8 @@ def pack(
         tools=tools or {},
         created=created,
         detection=detection,
+        teaching=teaching,
+        version=version or _second(created),
     )
     data = archive({runtime_bundle.MANIFEST: manifest.dump(facts), **members})
     partial = out.with_name(f".{out.name}.partial")
@@ -170,6 +189,8 @@ def check_shapes(
     """Raise BundleError unless the model takes what the preprocessing gives, and gives one score a label."""
     if isinstance(preprocessing, SpeechSpec):
         _check_frames(preprocessing, inputs, outputs)
+    elif isinstance(preprocessing, TextSpec):
+        _check_ids(preprocessing, inputs, outputs)
     else:
         _check_picture(preprocessing, inputs, outputs)
     if outputs[0].shape != (1, len(labels)):
@@ -202,6 +223,23 @@ def _check_frames(spec: SpeechSpec, inputs: tuple[TensorSpec, ...], outputs: tup
     states = [[(t.shape, t.dtype, t.scale, t.zero_point) for t in ends[1:]] for ends in (inputs, outputs)]
     if states[0] != states[1]:
         raise BundleError("the states that the model takes are not those that it gives")
+
+
+def _check_ids(spec: TextSpec, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise BundleError(
+            f"the model has {len(inputs)} inputs and {len(outputs)} outputs; a text classifier has one of each"
+        )
+    if (inputs[0].shape, inputs[0].dtype) != ((1, spec.length), "int32"):
+        raise BundleError(
+            f"the model takes {inputs[0].dtype} {list(inputs[0].shape)}, "
+            f"the preprocessing gives int32 [1, {spec.length}]"
+        )
+
+
+def _second(created: str) -> int:
+    """Seconds since 1970 of an ISO 8601 time in UTC."""
+    return int(datetime.strptime(created, "%Y-%m-%dT%H:%M:%S%z").timestamp())
 
 
 def npz(**arrays: np.ndarray) -> bytes:

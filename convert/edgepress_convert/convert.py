@@ -1,7 +1,7 @@
 """The way from a trained model to a proven bundle: import, quantize, verify, finish, pack.
 
-The way is one; what differs between pictures and speech (which examples there are, what is done to the quantized model,
-which cases are golden) lies in one module a task, see `TASKS`.
+The way is one; what differs between pictures, speech and text (which examples there are, what is done to the quantized
+model, which cases are golden) lies in one module a task, see `TASKS`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from edgepress_convert.importers.source import bundle_name
 from edgepress_convert.multipliers import refuse_deadly
 from edgepress_convert.plan import Plan
 from edgepress_runtime.errors import EdgepressError
-from edgepress_runtime.manifest import DetectionSpec
+from edgepress_runtime.manifest import DetectionSpec, TeachingSpec
 from edgepress_train import run
 from edgepress_train.progress import Progress, silent
 
@@ -32,6 +32,7 @@ from edgepress_train.progress import Progress, silent
 TASKS: dict[str, str] = {
     "image-classification": "edgepress_convert.convert_image",
     "keyword-spotting": "edgepress_convert.convert_speech",
+    "text-classification": "edgepress_convert.convert_text",
 }
 
 
@@ -44,6 +45,8 @@ class ConvertConfig:
 
     Of keyword spotters alone: `false_alarms_per_hour` that thresholds may cause on the validation sound, None for 0.5;
     scores are averaged over `smoothing_ms` and a word is not reported twice within `refractory_ms`, None for the usual.
+
+    `teachable`: the board can add classes to the model from a few examples.
     """
 
     source: Path
@@ -59,6 +62,7 @@ class ConvertConfig:
     false_alarms_per_hour: float | None = None
     smoothing_ms: float | None = None
     refractory_ms: float | None = None
+    teachable: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Converted:
 class Finished:
     """What a task makes of the quantized model: the `model` of the bundle and what else must lie in it.
 
-    `metrics` and `recipe` are added to the manifest's.
+    `metrics` and `recipe` are added to the manifest's, `members` (name -> bytes) to the bundle's.
     """
 
     model: bytes
@@ -94,6 +98,8 @@ class Finished:
     detection: DetectionSpec | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    members: Mapping[str, bytes] = field(default_factory=dict)
+    teaching: TeachingSpec | None = None
 
 
 class Task(Protocol):
@@ -118,12 +124,16 @@ class Task(Protocol):
 
 def convert(config: ConvertConfig, *, progress: Progress = silent) -> Converted:
     """Make the bundle `config.out`. Raises EdgepressError; nothing is then written."""
+    from edgepress_convert import teachable  # which makes what this module describes
+
     bundle.refuse_existing(config.out, force=config.force)
     _check(config)
     progress("convert", 0, 4, "reading the model")
     source = importers.read(config.source, config.hints)
     task = task_of(source.task)
     task.check(config)
+    if config.teachable:
+        teachable.check_task(source.task)
     held = task.held(source, config, progress)
     if source.tflite is not None:
         if config.quantize is not None or config.weights != "per-channel":
@@ -138,6 +148,8 @@ def convert(config: ConvertConfig, *, progress: Progress = silent) -> Converted:
         model, parity, story = _from_keras(source, plan, config, held, task, progress)
     progress("convert", 3, 4, "packing")
     finished = task.finish(model, held, source, config, progress)
+    if config.teachable:
+        finished = teachable.finish(finished, model, held, source, seed=config.seed)
     if source.tflite is None:
         finished = replace(finished, model=shorten(finished.model))
     recipe = {**source.recipe, **story, **finished.recipe}
@@ -156,6 +168,8 @@ def convert(config: ConvertConfig, *, progress: Progress = silent) -> Converted:
         tools=tools(),
         thresholds=finished.thresholds,
         detection=finished.detection,
+        extra=finished.members,
+        teaching=finished.teaching,
         force=config.force,
     )
     progress("convert", 4, 4, "done")

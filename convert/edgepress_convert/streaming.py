@@ -63,7 +63,7 @@ def stream(model: bytes) -> bytes:
 
 def facts(graph: flatbuffer.Graph) -> StreamFacts | None:
     """What a streaming model keeps from step to step; None for a model without states."""
-    if len(graph.inputs) < 2 or len(graph.inputs) != len(graph.outputs):
+    if len(graph.inputs) < 2 or len(graph.outputs) - len(graph.inputs) not in (0, 1):  # one more is an embedding
         return None
     inputs, outputs = flatbuffer.specs(graph, graph.inputs), flatbuffer.specs(graph, graph.outputs)
     try:
@@ -81,7 +81,8 @@ def run(model: bytes, streams: np.ndarray, *, threads: int = 1, xnnpack: bool = 
         for chunks in streams:
             kept = states.initial(engine.inputs, engine.outputs)
             for chunk in chunks:
-                row, *kept = engine.run(chunk[np.newaxis], *kept)
+                row, *following = engine.run(chunk[np.newaxis], *kept)
+                kept = following[: len(kept)]
                 rows.append(row[0])
     return np.stack(rows).reshape(*streams.shape[:2], -1)
 

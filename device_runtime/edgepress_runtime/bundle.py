@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING
 
 from edgepress_runtime import archive, manifest
 from edgepress_runtime.errors import BundleError
-from edgepress_runtime.manifest import Manifest
+from edgepress_runtime.manifest import Manifest, TextSpec
 
 if TYPE_CHECKING:
     from edgepress_runtime.golden import Golden
+    from edgepress_runtime.head import Head
+    from edgepress_runtime.text import Tokenizer
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -36,13 +38,17 @@ MAX_SIGNATURE_BYTES = 4096
 
 @dataclass(frozen=True)
 class Bundle:
-    """One verified bundle. `members` are read-only views of the file; `digest` is its identity (hex SHA-256)."""
+    """One verified bundle. `members` are read-only views of the file; `digest` is its identity (hex SHA-256).
+
+    `head` is the last layer in numpy where classes were taught on this board, which the manifest's labels then include.
+    """
 
     path: Path
     manifest: Manifest
     digest: str
     signature: bytes | None
     members: Mapping[str, memoryview] = field(repr=False)
+    head: Head | None = field(default=None, repr=False)
 
     @property
     def model(self) -> memoryview:
@@ -59,6 +65,15 @@ class Bundle:
         from edgepress_runtime import golden
 
         return golden.read(self.members[GOLDEN], self.manifest)
+
+    def tokenizer(self) -> Tokenizer:
+        """What turns texts into ids, with the bundle's own vocabulary. Raises BundleError without one."""
+        from edgepress_runtime import text
+
+        spec = self.manifest.preprocessing
+        if not isinstance(spec, TextSpec) or text.VOCABULARY not in self.members:
+            raise BundleError(f"{self.path.name} lacks {text.VOCABULARY}, the pieces of its texts", "copy it again")
+        return text.Tokenizer(spec, bytes(self.members[text.VOCABULARY]))
 
 
 def open_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -106,6 +121,8 @@ def _verify(path: Path, members: dict[str, memoryview]) -> Bundle:
     signature = bytes(members[SIGNATURE]) if SIGNATURE in members else None
     bundle = Bundle(path, facts, hashlib.sha256(text).hexdigest(), signature, members)
     bundle.golden()  # a release whose cases cannot be read could never be tested
+    if isinstance(facts.preprocessing, TextSpec):
+        bundle.tokenizer()
     return bundle
 
 

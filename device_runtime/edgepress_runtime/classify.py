@@ -7,7 +7,7 @@ call is put together once, for the tensors at hand, out of as few steps as they 
 from __future__ import annotations
 
 from math import isfinite
-from typing import Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,10 @@ from edgepress_runtime.engine import Engine
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.image import lookup
 from edgepress_runtime.manifest import ImageSpec, Manifest, TensorSpec
+from edgepress_runtime.tensors import reading
+
+if TYPE_CHECKING:
+    from edgepress_runtime.head import Head
 
 _UINT8 = np.dtype(np.uint8)
 _MANY_LABELS = 256  # up to so many, Python's max over bytes is faster than numpy's argmax
@@ -35,16 +39,18 @@ _new_score: Callable[..., Score] = tuple.__new__
 class Classifier:
     """Classifies with `engine` as `manifest` says; refuses, with EdgepressError, a manifest of another model.
 
+    With `head` the scores are what it makes of the model's embedding, for the labels of a taught manifest.
+
     `classify(pixels)` gives the best Score for (height, width, channels) uint8 at the model's size. It raises
     EdgepressError for another shape or dtype, and when the model answers with something that is no number.
     """
 
     classify: Callable[[np.ndarray], Score]
 
-    def __init__(self, engine: Engine, manifest: Manifest) -> None:
+    def __init__(self, engine: Engine, manifest: Manifest, head: Head | None = None) -> None:
         spec, labels = image_of(manifest), manifest.labels
         engine.expect(manifest.inputs, manifest.outputs)
-        _fit(engine, spec, labels)
+        _fit(engine, spec, manifest, head)
         target = engine.outputs[0]
         table = lookup(spec, engine.inputs[0])
         self.labels = labels
@@ -52,7 +58,10 @@ class Classifier:
         self._engine = engine
         self._write = writer(engine, table)
         self._scale, self._zero = target.scale or 1.0, target.zero_point or 0
-        if table.dtype.itemsize == 1 and target.dtype in ("int8", "uint8") and len(labels) <= _MANY_LABELS:
+        self._judge = None if head is None else _by_head(engine, manifest, head)
+        if self._judge is not None:
+            self.classify = lambda pixels: self.top(pixels, 1)[0]
+        elif table.dtype.itemsize == 1 and target.dtype in ("int8", "uint8") and len(labels) <= _MANY_LABELS:
             self.classify = _bytes_to_bytes(engine, self._shape, labels, table=table)
         else:
             self.classify = self._classify
@@ -63,6 +72,8 @@ class Classifier:
             raise _unfit(pixels, self._shape)
         self._write(pixels)
         self._engine.invoke()
+        if self._judge is not None:
+            return self._judge()
         real = (self._engine.output_view()[0].astype(np.float64) - self._zero) * self._scale
         if not np.isfinite(real).all():
             raise _no_number()
@@ -86,6 +97,33 @@ class Classifier:
         if not isfinite(score):  # argmax finds a NaN first, so the winner tells of all
             raise _no_number()
         return Score(self.labels[index], score, index)
+
+
+def embedder(engine: Engine, manifest: Manifest) -> Callable[[np.ndarray], np.ndarray]:
+    """A function: (height, width, channels) uint8 at the model's size -> its embedding, (1, d) float32.
+
+    For models with a teaching spec. Errors are those of `Classifier`.
+    """
+    classifier = Classifier(engine, manifest)
+    read = _embedding(engine, manifest)
+
+    def embed(pixels: np.ndarray) -> np.ndarray:
+        classifier.scores(pixels)
+        return read()
+
+    return embed
+
+
+def _embedding(engine: Engine, manifest: Manifest) -> Callable[[], np.ndarray]:
+    assert manifest.teaching is not None
+    number, size = manifest.teaching.output, manifest.teaching.size
+    real = reading(engine.outputs[number])
+    return lambda: real(engine.output_view(number).reshape(1, size))
+
+
+def _by_head(engine: Engine, manifest: Manifest, head: Head) -> Callable[[], np.ndarray]:
+    read = _embedding(engine, manifest)
+    return lambda: head.scores(read())[0]
 
 
 Fill = Callable[[np.ndarray, Any, np.ndarray], object]
@@ -184,17 +222,16 @@ def image_of(manifest: Manifest) -> ImageSpec:
     return spec
 
 
-def _fit(engine: Engine, spec: ImageSpec, labels: tuple[str, ...]) -> None:
-    if len(engine.inputs) != 1 or len(engine.outputs) != 1:
+def _fit(engine: Engine, spec: ImageSpec, manifest: Manifest, head: Head | None) -> None:
+    if len(engine.inputs) != 1 or len(engine.outputs) != (1 if manifest.teaching is None else 2):
         raise EdgepressError("an image classifier has one input and one output tensor")
     source: TensorSpec = engine.inputs[0]
     wanted = (1, spec.height, spec.width, spec.channels)
     if source.shape != wanted:
         raise EdgepressError(f"the manifest prepares pictures as {list(wanted)}, the model takes {list(source.shape)}")
-    if engine.outputs[0].shape != (1, len(labels)):
-        raise EdgepressError(
-            f"the model gives {list(engine.outputs[0].shape)}, but the manifest has {len(labels)} labels"
-        )
+    shape = engine.outputs[0].shape if head is None else (1, len(head.bias))
+    if shape != (1, len(manifest.labels)):
+        raise EdgepressError(f"the model gives {list(shape)}, but the manifest has {len(manifest.labels)} labels")
 
 
 def _unfit(pixels: np.ndarray, shape: tuple[int, ...]) -> EdgepressError:

@@ -48,21 +48,33 @@ def read(data: memoryview, manifest: Manifest) -> Golden:
 
 def _array(data: memoryview, name: str, tensor: TensorSpec) -> np.ndarray:
     """One `.npy` (format 1.0) as a view of `data`: (cases, *tensor.shape[1:])."""
+    array = plain_array(data, name, "golden.npz")
+    if array.dtype != np.dtype(tensor.dtype) or array.shape[1:] != tensor.shape[1:]:
+        raise BundleError(
+            f"'{name}' in golden.npz is {array.dtype.newbyteorder('<').str} {list(array.shape)}, but the model's "
+            f"tensor is {tensor.dtype} {list(tensor.shape)}",
+            "make the bundle again",
+        )
+    return array
+
+
+def plain_array(data: memoryview, name: str, file: str) -> np.ndarray:
+    """The numbers in a `.npy` (format 1.0, at least one axis) as a read-only view of `data`. Raises BundleError.
+
+    `name` and `file` are what the sentence calls it.
+    """
     length = int.from_bytes(data[8:10], "little")
     header = _HEADER.fullmatch(bytes(data[10 : 10 + length]))
     if bytes(data[:8]) != b"\x93NUMPY\x01\x00" or header is None or len(header[3]) > 200:
-        raise BundleError(f"'{name}' in golden.npz is not a plain array", "make the bundle again")
-    dtype = np.dtype(tensor.dtype)
+        raise BundleError(f"'{name}' in {file} is not a plain array", "make the bundle again")
+    try:
+        dtype = np.dtype(header[1].decode())
+    except TypeError:
+        raise BundleError(f"'{name}' in {file} has the unknown dtype {header[1].decode()}") from None
     shape = tuple(int(n) for n in header[3].split(b", "))
-    if header[1].decode() != dtype.newbyteorder("<").str or shape[1:] != tensor.shape[1:]:
-        raise BundleError(
-            f"'{name}' in golden.npz is {header[1].decode()} {list(shape)}, but the model's tensor is "
-            f"{tensor.dtype} {list(tensor.shape)}",
-            "make the bundle again",
-        )
     values = data[10 + length :]
     if len(values) != math.prod(shape) * dtype.itemsize:
-        raise BundleError(f"'{name}' in golden.npz claims the shape {list(shape)} but has {len(values)} bytes")
+        raise BundleError(f"'{name}' in {file} claims the shape {list(shape)} but has {len(values)} bytes")
     array = np.frombuffer(values, dtype).reshape(shape, order="F" if header[2] == b"True" else "C")
     array.setflags(write=False)
     return array

@@ -8,6 +8,7 @@ state; views of the two tensors take 1.9, and views that were kept would stop th
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from edgepress_runtime.features import FrontEnd
 from edgepress_runtime.manifest import DetectionSpec, Manifest, SpeechSpec
 from edgepress_runtime.tensors import reading, storing
 
+if TYPE_CHECKING:
+    from edgepress_runtime.head import Head
+
 THREADS = 1  # of the engine: two took twice the processor time of one, four took 2.4 times as much
 _BLOCK_S = 10  # of a long recording at a time, so that its features need not lie in memory all at once
 
@@ -27,19 +31,20 @@ class Spotter:
     """Spots with `engine`, whose tensors it owns from now on, as `manifest` says; refuses one of another model.
 
     `labels` name the columns of scores. A step of `step_ms` consumes `step_samples` at `rate_hz` and gives one row.
+    With `head` the scores are what it makes of the model's embedding, for the labels of a taught manifest.
     The model's window is `window_s` long; `window_frames` in frames; the first row that has seen a whole one is number
     `first_row`. What comes out does not depend on how the sound was cut into blocks, to the bit.
     """
 
-    def __init__(self, engine: Engine, manifest: Manifest) -> None:
-        spec, detection = speech_of(engine, manifest)
+    def __init__(self, engine: Engine, manifest: Manifest, head: Head | None = None) -> None:
+        spec, detection = speech_of(engine, manifest, head)
         self._states = states.initial(engine.inputs, engine.outputs)
         if not self._states:
             raise EdgepressError(
                 f"{manifest.name} is not a streaming model: it takes its whole window at once",
                 "make the bundle again with edgepress convert, which makes a streaming one",
             )
-        source, target = engine.inputs[0], engine.outputs[0]
+        source = engine.inputs[0]
         step_frames = source.shape[1]
         self.labels = manifest.labels
         self.rate_hz = spec.rate_hz
@@ -59,7 +64,10 @@ class Spotter:
         )
         self._engine = engine
         self._put, self._get = engine.interpreter.set_tensor, engine.interpreter.get_tensor
-        self._store, self._real = storing(source), reading(target)
+        self._store, self._real = storing(source), reading(engine.outputs[0])
+        self._head, self._teaching = head, manifest.teaching
+        if manifest.teaching is not None:
+            self._embedding = reading(engine.outputs[manifest.teaching.output])
         self._step_frames, self._features, self._chunk_shape = step_frames, spec.features, source.shape
         self._carry = tuple(zip(engine.input_indices[1:], engine.output_indices[1:]))
         self.reset()
@@ -126,22 +134,45 @@ class Spotter:
         self._samples += len(samples)
         return self.scores_of(frames)
 
+    def embeddings(self, samples: np.ndarray) -> np.ndarray:
+        """(n,) int16 as for `scores`; the embeddings of the steps that they complete: (steps, d) float32.
+
+        For models with a teaching spec.
+        """
+        assert self._teaching is not None
+        frames = self._front_end.push(samples)
+        self._samples += len(samples)
+        chunks, number = self._chunks(frames), self._teaching.output
+        if not len(chunks):
+            return np.empty((0, self._teaching.size), np.float32)
+        return self._embedding_of(self._run(chunks, number))
+
     def scores_of(self, frames: np.ndarray) -> np.ndarray:
         """The scores of the steps that (n, features) float32 complete, as `scores`; for those who have features."""
+        chunks = self._chunks(frames)
+        if not len(chunks):
+            return np.empty((0, len(self.labels)), np.float32)
+        if self._head is not None and self._teaching is not None:
+            return self._head.scores(self._embedding_of(self._run(chunks, self._teaching.output)))
+        return self._real(self._run(chunks))
+
+    def _chunks(self, frames: np.ndarray) -> np.ndarray:
+        """The stored inputs (steps, 1, c, features, 1) that (n, features) float32 complete; the rest waits for more."""
         if len(self._rest):
             frames = np.concatenate((self._rest, frames))
         steps, rest = divmod(len(frames), self._step_frames)
         self._rest = frames[len(frames) - rest :]
-        if not steps:
-            return np.empty((0, len(self.labels)), np.float32)
         self._rows += steps
-        chunks = self._store(frames[:-rest] if rest else frames).reshape(steps, *self._chunk_shape)
-        return self._real(self._run(chunks))
+        return self._store(frames[:-rest] if rest else frames).reshape(steps, *self._chunk_shape)
 
-    def _run(self, chunks: np.ndarray) -> np.ndarray:
-        """Stored inputs (steps, 1, c, features, 1) through the model, one after the other: (steps, labels) stored."""
+    def _embedding_of(self, stored: np.ndarray) -> np.ndarray:
+        assert self._teaching is not None
+        return self._embedding(stored).reshape(-1, self._teaching.size)
+
+    def _run(self, chunks: np.ndarray, output: int = 0) -> np.ndarray:
+        """Stored inputs (steps, 1, c, features, 1) through the model, one after the other: what `output` stores."""
         put, get, carry, invoke = self._put, self._get, self._carry, self._engine.invoke
-        source, target = self._engine.input_indices[0], self._engine.output_indices[0]
+        source, target = self._engine.input_indices[0], self._engine.output_indices[output]
         rows = []
         try:
             for chunk in chunks:
@@ -155,13 +186,14 @@ class Spotter:
         return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
 
-def speech_of(engine: Engine, manifest: Manifest) -> tuple[SpeechSpec, DetectionSpec]:
+def speech_of(engine: Engine, manifest: Manifest, head: Head | None = None) -> tuple[SpeechSpec, DetectionSpec]:
     """What a keyword model's manifest says of sound and detection. Raises EdgepressError unless it fits the engine."""
     spec, detection = manifest.preprocessing, manifest.detection
     if manifest.task != "keyword-spotting" or not isinstance(spec, SpeechSpec) or detection is None:
         raise EdgepressError(f"{manifest.name} is a model for {manifest.task}, not for keyword-spotting")
     engine.expect(manifest.inputs, manifest.outputs)
-    shape, answer = engine.inputs[0].shape, engine.outputs[0].shape
+    shape = engine.inputs[0].shape
+    answer = engine.outputs[0].shape if head is None else (1, len(head.bias))
     if len(shape) != 4 or shape != (1, shape[1], spec.features, 1):
         raise EdgepressError(
             f"the manifest prepares frames of {spec.features} features, the model takes {list(shape)}",

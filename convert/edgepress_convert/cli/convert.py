@@ -49,6 +49,9 @@ def convert(
     refractory_ms: Annotated[
         float | None, typer.Option(min=0, max=60000, help="Of a keyword spotter: a word is not reported again within.")
     ] = None,
+    teachable: Annotated[
+        bool, typer.Option("--teachable", help="Boards may add classes to it: edgepress-device teach.")
+    ] = False,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -62,7 +65,7 @@ def convert(
 
     config = ConvertConfig(
         source, out, quantize, name, calibration_size, seed, max_drop, weights, force, hints,
-        false_alarms_per_hour, smoothing_ms, refractory_ms,
+        false_alarms_per_hour, smoothing_ms, refractory_ms, teachable,
     )  # fmt: skip
     with output.progress() as progress:
         result = work(config, progress=progress)

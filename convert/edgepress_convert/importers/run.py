@@ -17,6 +17,11 @@ from edgepress_train.data import sources
 def read(path: Path, hints: Hints) -> Source:
     """The run's model with the very data that it was trained on. Raises EdgepressError when they changed."""
     found = run.load(path)
+    if found.task in run.PRETRAINING:
+        raise ImportFailure(
+            f"{path} holds a pretrained encoder, which knows no labels yet",
+            f"train it on some: edgepress train {found.task.partition('-')[0]} --init {path} --data DIR --out RUN",
+        )
     given = {f"--{name}": value for name, value in vars(hints).items() if value is not None}
     if given:
         raise ImportFailure(f"{', '.join(given)} cannot change a RUN folder: it knows its own", "leave the flag out")
