@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-import gc
 import time
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 
 from edgepress_runtime.bundle import Bundle
 from edgepress_runtime.classify import Classifier
+from edgepress_runtime.conditions import told
 from edgepress_runtime.engine import Engine, open_engine
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.machine import describe, load_1min, peak_rss_mb
-from edgepress_runtime.spot import THREADS
-from edgepress_runtime.workload import Call, bare_call, workload
-
-WARMUP = 10
+from edgepress_runtime.meters.energy import Energy, unknown
+from edgepress_runtime.meters.reading import Silent
+from edgepress_runtime.timing import Progress, in_turn, latency, thinned
+from edgepress_runtime.validity import Record, Watch, judge
+from edgepress_runtime.workload import THREADS, Call, bare_call, workload
 
 
 @dataclass(frozen=True)
 class BenchResult:
     """One measurement; the fields are the keys of `bench --json`. Times in milliseconds, memory in MB of 10^6 bytes.
 
-    `latency_ms` (p50, p90, p99, mean, n) is a whole call: pixels at the model's size to label and score, or the new
-    sound of one step to its scores. `load_ms` goes from the verified bundle to a model that is ready, `first_ms` is the
-    first call. `overhead_ratio` compares the medians of that call, for sound without the front end, and of the engine
-    alone (set, invoke, get, a stream's states carried over), taken alternately. `cpu_s_per_audio_s` is the processor
-    time of the whole path from samples to decisions over a minute of noise, None for pictures. `energy_mj` and
-    `power_source` are None: no meter was read. `machine` is `machine.describe()` with the load averages before and
-    after.
+    `latency_ms` (p50, p90, p99, mean, n) is a whole call: pixels at the model's size to label and score, the new
+    sound of one step to its scores, or a text to its label. `load_ms` goes from the verified bundle to a model that is
+    ready, `first_ms` is the first call. `overhead_ratio` compares the medians of that call, for sound without the front
+    end and for text without its cutting into pieces, and of the engine alone (set, invoke, get, a stream's states
+    carried over), taken alternately. `cpu_s_per_audio_s` is the processor time of the whole path from samples to
+    decisions over a minute of noise, None for others. `engine_ms` is the engine alone.
+
+    `energy_mj` is what one call takes over idle and `power_source` the meter that told it, both None where none did;
+    `energy` says how it was found, or why it was not. `valid` is whether the figures may be believed, `reasons` why
+    not, and `conditions` what the machine told `before`, `during` and `after`. `machine` is `machine.describe()` with
+    the load averages before and after. `samples_ms` are all whole calls in order, or 10,000 of them, evenly taken.
+    `sweep` and `against` are there when they were asked for: rows of `sweep.sweep`, a `compare.Comparison`.
     """
 
     name: str
@@ -49,59 +56,82 @@ class BenchResult:
     engine: str
     machine: Mapping[str, object]
     samples_ms: Sequence[float]
+    engine_ms: Mapping[str, float]
+    valid: bool
+    reasons: Sequence[str]
+    conditions: Mapping[str, object]
+    energy: Energy
+    sweep: Sequence[Any] | None = None
+    against: Any = None
 
 
-Progress = Callable[[int, int], None]
+def _no_meter(call: Call) -> Energy:
+    return unknown(Silent("none", "no meter was asked"))
 
 
 def bench(
     bundle: Bundle,
     *,
     runs: int = 300,
+    seconds: float = 0.0,
     threads: int | None = None,
     xnnpack: bool = True,
     delegates: Sequence[str] = (),
     verbose: bool = False,
+    energy: Callable[[Call], Energy] = _no_meter,
     progress: Progress = lambda done, total: None,
 ) -> BenchResult:
-    """Measure `bundle` over `runs` calls after a warm-up. `progress(done, total)` is called now and then.
+    """Measure `bundle` over at least `runs` calls and `seconds`, after a warm-up. `progress` is that of `in_turn`.
 
-    The engine's options are those of `open_engine`.
+    The engine's options are those of `open_engine`. `energy` is called with what an app does, after it was timed.
     """
     if runs < 1:
         raise EdgepressError(f"a measurement needs at least 1 run, not {runs}")
-    if threads is None and bundle.manifest.task == "keyword-spotting":
-        threads = THREADS
+    threads = THREADS.get(bundle.manifest.task) if threads is None else threads
+    watch = Watch()
     load_before = load_1min()
     begin = time.perf_counter()
     engine = open_engine(bundle.model_source, threads=threads, xnnpack=xnnpack, delegates=delegates, verbose=verbose)
     with engine:
-        work = workload(engine, bundle.manifest)
+        work = workload(engine, bundle)
         loaded = time.perf_counter()
         work.call()
         first = time.perf_counter()
         calls = [work.step, work.bare] if work.call is work.step else [work.step, work.bare, work.call]
-        times = in_turn(calls, runs=runs, progress=progress)
+        times = in_turn(calls, runs=runs, seconds=seconds, progress=progress, look=watch.look)
+        record = watch.end()
         cpu = None if work.cpu_s_per_audio_s is None else work.cpu_s_per_audio_s()
         whole = times[-1] if len(times) == 3 else times[0]
-        p50, p90, p99 = (float(v) for v in np.percentile(whole, (50, 90, 99)))
+        reasons = judge(whole, record, threads=engine.threads)
+        peak = peak_rss_mb()
+        used = energy(work.call)
         return BenchResult(
             name=bundle.manifest.name,
             digest=bundle.digest,
             model_bytes=len(bundle.model),
-            latency_ms={"p50": p50, "p90": p90, "p99": p99, "mean": float(np.mean(whole)), "n": len(whole)},
+            latency_ms=latency(whole),
             first_ms=(first - loaded) * 1e3,
             load_ms=(loaded - begin) * 1e3,
-            peak_rss_mb=peak_rss_mb(),
+            peak_rss_mb=peak,
             overhead_ratio=float(np.median(times[0]) / np.median(times[1])),
             cpu_s_per_audio_s=cpu,
-            energy_mj=None,
-            power_source=None,
+            energy_mj=used.mj,
+            power_source=None if used.mj is None else used.source,
             threads=engine.threads,
             engine=engine.name,
             machine={**describe(), "load_1min_before": load_before, "load_1min_after": load_1min()},
-            samples_ms=whole,
+            samples_ms=thinned(whole),
+            engine_ms=latency(times[1]),
+            valid=not reasons,
+            reasons=reasons,
+            conditions=_told(record),
+            energy=used,
         )
+
+
+def _told(record: Record) -> Mapping[str, object]:
+    looks = {"before": told(record.before), "during": [told(c) for c in record.during], "after": told(record.after)}
+    return {**looks, "others_cores": record.others_cores}
 
 
 def alternate(
@@ -112,7 +142,7 @@ def alternate(
     *,
     runs: int,
     progress: Progress = lambda done, total: None,
-) -> tuple[list[float], list[float]]:
+) -> tuple[array[float], array[float]]:
     """Milliseconds of `runs` calls of the classifier, and of as many calls of the bare interpreter, in turn.
 
     `stored` is what the classifier makes of `pixels`, so that both run the very same inference.
@@ -120,29 +150,3 @@ def alternate(
     classify = classifier.classify
     ours, bare = in_turn([lambda: classify(pixels), bare_call(engine, stored)], runs=runs, progress=progress)
     return ours, bare
-
-
-def in_turn(calls: Sequence[Call], *, runs: int, progress: Progress = lambda done, total: None) -> list[list[float]]:
-    """Milliseconds of `runs` of each of `calls`, one of each in turn, after a warm-up."""
-    clock = time.perf_counter
-    for call in calls:
-        for _ in range(WARMUP):
-            call()
-    times: list[list[float]] = [[] for _ in calls]
-    forth = list(zip(calls, times))
-    back = forth[::-1]
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        for i in range(runs):
-            # The order changes each time: whoever comes second finds warmer caches.
-            for call, taken in forth if i % 2 else back:
-                begin = clock()
-                call()
-                taken.append((clock() - begin) * 1e3)
-            if i % 16 == 0:
-                progress(i, runs)
-    finally:
-        if collecting:
-            gc.enable()
-    return times

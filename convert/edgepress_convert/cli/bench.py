@@ -13,20 +13,28 @@ from edgepress_convert.cli.options import Json, Threads
 if TYPE_CHECKING:
     from rich.console import Console
 
-EXAMPLE = "for example: edgepress bench cells.edge --runs 500 --threads 1"
+EXAMPLE = "for example: edgepress bench cells.edge --device pi@board.local --seconds 20 --threads 1"
 
 
 def bench(
     bundle: Annotated[Path, typer.Argument(metavar="X.edge", help="The bundle to measure.")],
-    runs: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Calls to time.")] = 300,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="HOST", help="A board as ssh knows it: pi@board.local (default: this machine)."),
+    ] = None,
+    runs: Annotated[
+        int | None, typer.Option(min=1, max=2**31 - 1, help="Calls to time (default: 300, for at least a second).")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(min=0.001, max=86400, help="Time calls for so long.")] = None,
     threads: Threads = None,
     no_xnnpack: Annotated[bool, typer.Option("--no-xnnpack", help="Without the fast kernels.")] = False,
     json: Json = False,
 ) -> None:
-    """Measure a bundle on this machine, as a board would."""
+    """Measure a bundle on a board, or on this machine as a board would."""
     from edgepress_convert.bench import bench as work
 
-    output.emit(work(bundle, runs=runs, threads=threads, xnnpack=not no_xnnpack), as_json=json, show=_show)
+    found = work(bundle, runs=runs, seconds=seconds, threads=threads, xnnpack=not no_xnnpack, host=device)
+    output.emit(found, as_json=json, show=_show)
 
 
 def _show(console: Console, result: dict[str, Any]) -> None:
@@ -41,5 +49,6 @@ def _show(console: Console, result: dict[str, Any]) -> None:
             ("start", f"load {result['load_ms']:.1f} ms, first call {result['first_ms']:.2f} ms{memory}"),
             ("overhead", f"{result['overhead_ratio']:.3f} of the bare engine's time"),
             ("energy", "not measured" if result["energy_mj"] is None else f"{result['energy_mj']:.2f} mJ"),
+            ("valid", "; ".join(result.get("reasons") or ()) or "nothing speaks against these figures"),
         ],
     )

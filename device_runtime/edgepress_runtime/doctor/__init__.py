@@ -1,0 +1,1 @@
+"""What this board is, what of it works, and what mends the rest."""
