@@ -28,7 +28,7 @@ STUDIES: dict[str, tuple[str, ...]] = {
     "channels": ("prune-channels:0.55:epochs=0,distil:epochs=6",),
     "qat": ("finetune:epochs=2", "qat:epochs=2"),
     "zip": ("prune:0.8:epochs=3,qat:epochs=2", "prune:0.6:epochs=3,cluster:16:epochs=2,qat:epochs=2"),
-    "words": ("prune-channels:0.5:epochs=0,distil:epochs=30,qat:epochs=5",),
+    "words": ("prune-channels:0.55:epochs=0,distil:epochs=30,qat:epochs=5",),
 }
 
 

@@ -12,6 +12,7 @@ from edgepress_runtime.arguments import TARGET, add_store_and_output, add_thread
 from edgepress_runtime.boundary import guarded
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.lines import complain, json_line, one_line
+from edgepress_runtime.trial import HEALTHY
 
 if TYPE_CHECKING:
     from edgepress_apps.classifier import Labelled
@@ -23,16 +24,22 @@ def watch(args: argparse.Namespace) -> None:
     from edgepress_apps.classifier import label_frames
     from edgepress_runtime.classify import Classifier, image_of
     from edgepress_runtime.engine import open_engine
-    from edgepress_runtime.store import open_target
+    from edgepress_runtime.overlay import in_use
+    from edgepress_runtime.targets import start_target
 
-    bundle = open_target(args.target, args.root)
+    started, confirm = start_target(args.target, args.root)
+    bundle = in_use(started.bundle, complain)
+    if started.note:
+        complain(started.note)
     seen = 0
     with open_engine(bundle.model_source, threads=args.threads, verbose=args.debug) as engine:
-        classifier = Classifier(engine, bundle.manifest)
+        classifier = Classifier(engine, bundle.manifest, bundle.head)
         with open_source(args.source, image_of(bundle.manifest), lost=_complain_of_loss) as frames:
             for labelled in label_frames(frames, classifier, top=args.top):
                 print(json_line(as_json(labelled)) if args.json else line(labelled), flush=True)
                 seen += 1
+                if seen == HEALTHY:
+                    confirm()
     if not seen:
         raise EdgepressError(f"no frame of {args.source} could be read", "the lines above say why")
 

@@ -27,23 +27,35 @@ def listen(args: argparse.Namespace) -> None:
     """Spot keywords in the source and print one line for each. Raises EdgepressError."""
     from edgepress_apps.microphones import Microphone
     from edgepress_apps.portaudio import hushed
+    from edgepress_apps.service import Service
     from edgepress_apps.spotter import Heard, spot
     from edgepress_runtime.engine import open_engine
+    from edgepress_runtime.overlay import in_use
     from edgepress_runtime.spot import THREADS, Spotter
-    from edgepress_runtime.store import open_target
+    from edgepress_runtime.targets import start_target
+    from edgepress_runtime.trial import HEALTHY
 
-    bundle = open_target(args.target, args.root)
+    started, confirm = start_target(args.target, args.root)
+    bundle = in_use(started.bundle, complain)
+    if started.note:
+        complain(started.note)
     live = not (args.wav or args.raw)
-    seen = 0
+    service = Service()
+    seen, works = 0, False
 
     def counted(chunks: Iterable[AudioChunk]) -> Iterator[AudioChunk]:
-        nonlocal seen
+        nonlocal seen, works
         for chunk in chunks:
             seen += 1
             yield chunk
+            if not works and spotter.seconds >= HEALTHY * spotter.window_s:
+                works = True
+                confirm()
+                service.ready()
+            service.alive()
 
     with open_engine(bundle.model_source, threads=args.threads or THREADS, verbose=args.debug) as engine:
-        spotter = Spotter(engine, with_threshold(bundle.manifest, args.threshold))
+        spotter = Spotter(engine, with_threshold(bundle.manifest, args.threshold), bundle.head)
         source = open_source(args, spotter.rate_hz)
         with hushed() if live and not args.debug else nullcontext(), source as chunks:
             if isinstance(source, Microphone):
@@ -55,6 +67,17 @@ def listen(args: argparse.Namespace) -> None:
                     complain(f"{found.origin}: {found.text}" if found.origin else found.text)
     if not seen and not live:
         raise EdgepressError("no sound could be read", "the lines above say why" if args.wav else "nothing came in")
+
+
+def print_unit(args: argparse.Namespace) -> None:
+    """Print the unit with which systemd keeps a spotter running."""
+    from pathlib import Path
+    from shutil import which
+
+    text = (Path(__file__).parent / "units" / "edgepress-listen@.service").read_text(encoding="utf-8")
+    for program in ("edgepress-listen", "edgepress-device"):
+        text = text.replace(f"/usr/local/bin/{program}", which(program) or f"/usr/local/bin/{program}")
+    print(text, end="")
 
 
 def list_devices(args: argparse.Namespace) -> None:
@@ -135,6 +158,9 @@ def parser() -> argparse.ArgumentParser:
     source.add_argument("--raw", action="store_true", help="16-bit samples of one channel on standard input")
     source.add_argument("--device", metavar="NAME", help="the microphone: its number, name or a part of it")
     source.add_argument("--list-devices", action="store_true", help="print the microphones that there are, and end")
+    source.add_argument(
+        "--unit", action="store_true", help="print a systemd unit that keeps a spotter running, and end"
+    )
     made.add_argument("--rate", type=positive, metavar="HZ", help="samples a second of --raw (default: the model's)")
     made.add_argument(
         "--threshold", type=_share, metavar="X", help="report scores from X on (default: what the bundle says)"
@@ -154,7 +180,7 @@ def _run(argv: Sequence[str] | None) -> None:
     args = made.parse_args(argv)
     if args.rate and not args.raw:
         made.error("--rate says what --raw is; files and microphones tell it themselves")
-    (list_devices if args.list_devices else listen)(args)
+    (list_devices if args.list_devices else print_unit if args.unit else listen)(args)
 
 
 def _share(text: str) -> float:

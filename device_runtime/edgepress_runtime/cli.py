@@ -6,13 +6,14 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import TYPE_CHECKING, Any, Callable
 
-from edgepress_runtime import __version__
+from edgepress_runtime import __version__, bench_cli, doctor_cli, teach_cli
 from edgepress_runtime.boundary import guarded
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.lines import complain, json_line, one_line
+from edgepress_runtime.progress import Progress
 
 if TYPE_CHECKING:
     from edgepress_runtime.bundle import Bundle
@@ -24,8 +25,13 @@ EXAMPLES = {
     "list": "edgepress-device list --json",
     "rollback": "edgepress-device rollback cats",
     "selftest": "edgepress-device selftest",
-    "run": "edgepress-device run cats pictures/ garden.jpg; edgepress-device run computer evening.wav",
-    "bench": "edgepress-device bench cats --runs 500 --threads 1 --json",
+    "trust": "edgepress-device trust add workshop.pub",
+    "trial": "edgepress-device trial start computer",
+    "run": "edgepress-device run cats pictures/ garden.jpg; edgepress-device run computer evening.wav; "
+    'edgepress-device run intents "turn on the light"',
+    **bench_cli.EXAMPLES,
+    **doctor_cli.EXAMPLES,
+    **teach_cli.EXAMPLES,
 }
 
 
@@ -84,29 +90,71 @@ def selftest(args: argparse.Namespace) -> int:
     return 0 if all(row["ok"] for row in rows) else 1
 
 
+def trust(args: argparse.Namespace) -> int:
+    """Whose signatures this board asks for: list the keys, add one, or remove one."""
+    from pathlib import Path
+
+    from edgepress_runtime import trusted_keys
+    from edgepress_runtime.store import Store
+
+    root = Store(args.root).root
+    if (args.key is None) != (args.action == "list"):
+        args.usage(f"trust {args.action} {'needs a KEY' if args.key is None else 'takes no KEY'}")
+    if args.action == "add":
+        trusted_keys.add(root, Path(args.key), name=args.name)
+    elif args.action == "remove":
+        trusted_keys.remove(root, args.key)
+    keys = trusted_keys.read(root)
+    lines = [f"{key.name:<24} {key.id}" for key in keys]
+    text = "\n".join(lines) if keys else "no key is trusted here, so any bundle may be installed"
+    return _print(args, {"keys": [{"name": key.name, "id": key.id} for key in keys]}, text)
+
+
+def trial(args: argparse.Namespace) -> int:
+    """For services: count a start of the active release before it is loaded, or confirm that it works."""
+    from edgepress_runtime.store import Store
+
+    store = Store(args.root)
+    if args.action == "confirm":
+        bundle = store.open(args.target)
+        store.confirm(bundle)
+        note, confirmed, went_back = "", True, None
+    else:
+        started = store.start(args.target)
+        bundle, note, confirmed, went_back = started.bundle, started.note, started.confirmed, started.went_back
+    name, digest = bundle.manifest.name, bundle.digest
+    text = note or f"{name} {digest[:12]} {'is confirmed' if confirmed else 'is on trial'}"
+    value = {"name": name, "installed": digest, "confirmed": confirmed, "went_back": went_back}
+    return _print(args, value, text)
+
+
 def run(args: argparse.Namespace) -> int:
-    """Classify pictures, or spot keywords in recordings: files, or folders of them."""
+    """Classify pictures or texts, or spot keywords in recordings: files, folders of them, texts, or lines on stdin."""
     from edgepress_runtime.audio import AudioError
-    from edgepress_runtime.files import find, split_target
+    from edgepress_runtime.files import split_target
     from edgepress_runtime.image import ImageError
     from edgepress_runtime.judge import TASKS
+    from edgepress_runtime.overlay import in_use
+    from edgepress_runtime.text import TextError
 
-    target, paths = split_target(args.items, args.root)
-    if not paths:
-        args.usage(f"no files were given; for example: {EXAMPLES['run']}")
-    bundle = _bundle(args, target)
+    target, words = split_target(args.items, args.root)
+    bundle = in_use(_bundle(args, target), complain, args.overlay)
     task = TASKS[bundle.manifest.task]
+    if not words and (not task.stdin or sys.stdin.isatty()):
+        args.usage(f"no {task.key}s were given; for example: {EXAMPLES['run']}")
     results, skipped = [], []
-    files = find(paths, task.suffixes)
-    with _engine(args, bundle, task.threads) as engine, _Progress(f"{task.noun}s") as progress:
-        judge = task.judge(engine, bundle.manifest, args.top)
-        for i, file in enumerate(files):
-            progress(i, len(files))
+    items = task.items(words)
+    total = len(items) if isinstance(items, Sized) else 0  # nobody knows how many lines are to come
+    with _engine(args, bundle, task.threads) as engine, Progress(f"{task.noun}s") as progress:
+        judge = task.judge(engine, bundle, args.top)
+        for i, item in enumerate(items):
+            if total:
+                progress(i, total)
             try:
-                judged = judge(file)
-            except (AudioError, ImageError) as error:
-                skipped.append({"file": str(file), "reason": error.what})
-                complain(f"skipped {file}: {error.what}")
+                judged = judge(item)
+            except (AudioError, ImageError, TextError) as error:
+                skipped.append({task.key: str(item), "reason": error.what})
+                complain(f"skipped {str(item) or 'a line'}: {error.what}")
                 continue
             results.append(judged.facts)
             if not args.json:
@@ -116,30 +164,10 @@ def run(args: argparse.Namespace) -> int:
         _print(args, {**about, "results": results, "skipped": skipped}, "")
     if not results:
         raise EdgepressError(
-            f"no {task.noun} could be {task.done}", f"give {task.noun} files, or folders that hold some"
+            f"no {task.noun} could be {task.done}",
+            "give texts" if task.stdin else f"give {task.noun} files, or folders that hold some",
         )
     return 0
-
-
-def bench(args: argparse.Namespace) -> int:
-    """Measure a model on this board."""
-    from edgepress_runtime.bench import bench as measure
-
-    with _Progress("runs") as progress:
-        result = measure(_bundle(args, args.target), runs=args.runs, progress=progress, **_engine_options(args))
-    ms = result.latency_ms
-    memory = "" if result.peak_rss_mb is None else f", {result.peak_rss_mb:.0f} MB at peak"
-    cost = result.cpu_s_per_audio_s
-    sound = "" if cost is None else f"sound    {cost:.5f} CPU s a second, from samples to decisions\n"
-    return _print(
-        args,
-        dataclasses.asdict(result),
-        f"{result.name} {result.model_bytes / 1e3:.0f} kB: {ms['n']} runs, {result.engine}, threads {result.threads}\n"
-        f"latency  p50 {ms['p50']:.3f} ms, p90 {ms['p90']:.3f} ms, p99 {ms['p99']:.3f} ms, mean {ms['mean']:.3f} ms\n"
-        f"start    load {result.load_ms:.1f} ms, first call {result.first_ms:.2f} ms{memory}\n"
-        f"{sound}"
-        f"overhead {result.overhead_ratio:.3f} of the bare engine's time; energy: not measured",
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -148,15 +176,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    from edgepress_runtime.arguments import parser
+    from edgepress_runtime.arguments import parse, parser
 
-    args = parser(COMMANDS, EXAMPLES, __version__).parse_args(argv)
+    args = parse(parser(COMMANDS, EXAMPLES, __version__), argv)
     code: int = args.command(args)
     return code
 
 
 def _bundle(args: argparse.Namespace, target: str | None) -> Bundle:
-    from edgepress_runtime.store import open_target
+    from edgepress_runtime.targets import open_target
 
     return open_target(target, args.root)
 
@@ -200,40 +228,17 @@ def _print(args: argparse.Namespace, value: dict[str, Any], text: str) -> int:
     return 0
 
 
-class _Progress:
-    """Says on stderr how far something is, once it has taken a second; five times a second on a terminal."""
-
-    def __init__(self, unit: str) -> None:
-        self._unit = unit
-        self._terminal = sys.stderr.isatty()
-        self._next = time.monotonic() + 1.0
-        self._shown = False
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + (0.2 if self._terminal else 5.0)
-        self._shown = True
-        text = f"{done} of {total} {self._unit}"
-        if not self._terminal:
-            complain(text)
-            return
-        print(f"\r{text}", end="", file=sys.stderr, flush=True)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown and self._terminal:
-            complain("")
-
-
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "install": install,
     "list": list_models,
     "rollback": rollback,
     "selftest": selftest,
+    "trust": trust,
+    "trial": trial,
     "run": run,
-    "bench": bench,
+    "bench": bench_cli.bench,
+    "doctor": doctor_cli.doctor,
+    "teach": teach_cli.teach,
+    "taught": teach_cli.taught,
+    "forget": teach_cli.forget,
 }

@@ -5,6 +5,7 @@ The cases of a streaming model are consecutive steps of one stream from its star
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,29 +18,37 @@ if TYPE_CHECKING:
     from edgepress_runtime.engine import Engine
 
 FLOAT_TOLERANCE = 1e-5  # float kernels add in another order on another processor; integer ones must not differ at all
+# ... but for the last engine for 32-bit Arm, tflite-runtime 2.14: its CONV_2D rounds otherwise in one value of 600,
+# by one step. Measured through the thirty layers of an EfficientNet on CIFAR-10: up to 7 steps in an output of 256.
+TIE_STEPS = 16
 
 
 @dataclass(frozen=True)
 class SelfTest:
     """`exact` of `cases` golden cases came out right; `worst` is the largest difference, in the output's stored units.
 
-    Integer outputs must be equal to the bit, floats within 1e-5. `worst` is infinite where an output was NaN.
+    Integer outputs must be equal to the bit, floats within 1e-5. `worst` is infinite where an output was NaN. `close`:
+    further cases whose best answer is the right one and whose scores are within 16 steps, on the one engine that rounds
+    differently (32-bit Arm); elsewhere there are none.
     """
 
     cases: int
     exact: int
     worst: float
+    close: int = 0
 
     @property
     def ok(self) -> bool:
-        return self.exact == self.cases
+        return self.exact + self.close == self.cases
 
     @property
     def verdict(self) -> str:
         """One clause for people, such as `8 of 8 golden cases exact`."""
         if self.ok:
-            return f"{self.exact} of {self.cases} golden cases exact"
-        return f"{self.cases - self.exact} of {self.cases} golden cases differ, the worst by {self.worst:g}"
+            near = f", {self.close} within {self.worst:g} steps (this engine rounds another way)"
+            return f"{self.exact} of {self.cases} golden cases exact" + (near if self.close else "")
+        wrong = self.cases - self.exact - self.close
+        return f"{wrong} of {self.cases} golden cases differ, the worst by {self.worst:g}"
 
 
 def self_test(bundle: Bundle, engine: Engine) -> SelfTest:
@@ -50,7 +59,7 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTest:
     engine.expect(bundle.manifest.inputs, bundle.manifest.outputs)
     golden = bundle.golden()
     kept = states.initial(engine.inputs, engine.outputs)
-    exact = 0
+    exact = close = 0
     worst = 0.0
     for given, expected in zip(golden.inputs, golden.outputs):
         answers, *following = engine.run(given[np.newaxis], *kept)
@@ -60,6 +69,14 @@ def self_test(bundle: Bundle, engine: Engine) -> SelfTest:
         if np.isnan(difference):
             # Equal NaNs are wrong too: nobody can act on such an answer.
             difference = float("inf")
-        exact += difference <= (FLOAT_TOLERANCE if expected.dtype.kind == "f" else 0)
+        same = difference <= (FLOAT_TOLERANCE if expected.dtype.kind == "f" else 0)
+        exact += same
+        if not same and not rounds_alike(engine) and expected.dtype.itemsize == 1:
+            close += difference <= TIE_STEPS and bool(found.argmax() == expected.argmax())
         worst = max(worst, difference)
-    return SelfTest(len(golden), exact, worst)
+    return SelfTest(len(golden), exact, worst, close)
+
+
+def rounds_alike(engine: Engine) -> bool:
+    """Whether its integer kernels round as those of all other engines; tflite-runtime on 32-bit Arm does not."""
+    return not (engine.name.startswith("tflite-runtime") and sys.maxsize < 2**32)

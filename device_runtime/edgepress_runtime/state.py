@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from edgepress_runtime import disk
+from edgepress_runtime import trial as trials
 from edgepress_runtime.errors import StoreError
+from edgepress_runtime.trial import Trial
 
 FORMAT = 1
-REASONS = ("install", "rollback")
+REASONS = ("install", "rollback", "trial")
 _GENERATION = re.compile(r"generations/([1-9][0-9]{0,9})")
 _RELEASE = re.compile(r"\.\./\.\./releases/([0-9a-f]{64})")
 
 
 @dataclass(frozen=True)
 class State:
-    """The active generation. `since` is ISO 8601, UTC; `problem` says what in its state.json cannot be understood."""
+    """The active generation. `since` is ISO 8601, UTC; `problem` says what in its state.json cannot be understood.
+
+    `reason`: it was installed, rolled back to, or taken again after a failed trial of its successor.
+    """
 
     generation: int
     current: str
@@ -28,6 +33,17 @@ class State:
     reason: str
     since: str
     problem: str | None = None
+    trial: Trial = field(default_factory=Trial)
+
+    @property
+    def went_back(self) -> bool:
+        """Whether the board returned to this release, so that a rollback has nothing left to do."""
+        return self.reason in ("rollback", "trial")
+
+
+def folder(home: Path, now: State) -> Path:
+    """Where the active generation lies."""
+    return home / "generations" / str(now.generation)
 
 
 def read(home: Path) -> State | None:
@@ -53,11 +69,15 @@ def read(home: Path) -> State | None:
     except (OSError, ValueError) as error:
         # The links decide what runs: a damaged note must not stop a board. Installing again writes a new one.
         problem = f"state.json of {home.name} cannot be understood: {error}"
-    return State(int(generation[1]), current[1], previous[1] if previous else None, reason, since, problem)
+    before = previous[1] if previous else None
+    return State(int(generation[1]), current[1], before, reason, since, problem, trials.read(folder))
 
 
 def switch(home: Path, current: str, previous: str | None, *, reason: str) -> None:
-    """Make a new generation and switch to it; a cut before the last rename leaves the old one active."""
+    """Make a new generation and switch to it; a cut before the last rename leaves the old one active.
+
+    What is installed is on trial; what was gone back to has proved itself before.
+    """
     for name in ("current", "previous"):
         if _readlink(home / name) != f"active/{name}":
             disk.link(home / name, f"active/{name}")
@@ -72,6 +92,7 @@ def switch(home: Path, current: str, previous: str | None, *, reason: str) -> No
     since = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     value = {"format": FORMAT, "reason": reason, "since": since}
     disk.write_bytes(folder / "state.json", json.dumps(value, sort_keys=True).encode() + b"\n")
+    trials.write(folder, Trial(confirmed=reason != "install"))
     disk.link(home / "active", f"generations/{number}")
 
 

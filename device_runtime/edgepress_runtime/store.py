@@ -2,9 +2,11 @@
 
     ROOT/NAME/releases/SHA/                          a release; never changed, SHA is its manifest's
     ROOT/NAME/generations/N/current, previous        links to two releases
-    ROOT/NAME/generations/N/state.json               why this generation was made
+    ROOT/NAME/generations/N/state.json, trial.json   why this generation was made, and whether it has proved itself
     ROOT/NAME/active -> generations/N                the only link that is ever switched
     ROOT/NAME/current, previous -> active/...        made once
+    ROOT/NAME/floor.json                             the lowest version that is still taken
+    ROOT/.trust/KEY.pub                              whose signatures are needed; none: anything is taken
 
 Two links cannot be switched at one instant, one can: whatever must change together lies in a generation. What a cut
 leaves behind is not reachable from `active`, and the next install or rollback removes it.
@@ -13,46 +15,18 @@ leaves behind is not reachable from `active`, and the next install or rollback r
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
-from edgepress_runtime import disk, releases, state
-from edgepress_runtime.bundle import Bundle, is_bundle, open_bundle
+from edgepress_runtime import disk, lock, releases, state, trial, trust, trusted_keys
+from edgepress_runtime.bundle import MANIFEST, Bundle, open_bundle
 from edgepress_runtime.errors import BundleError, StoreError
+from edgepress_runtime.status import Installed, Started, Status
 
 if TYPE_CHECKING:
     from edgepress_runtime.selftest import SelfTest
 
 DEFAULT_ROOT = "/var/lib/edgepress"
-LOCK_WAIT_S = 60.0
-
-
-@dataclass(frozen=True)
-class Installed:
-    """What an install or a rollback did. `installed` and `previous` are digests."""
-
-    name: str
-    installed: str
-    previous: str | None
-    selftest: SelfTest
-    changed: bool  # False when it was so already
-
-
-@dataclass(frozen=True)
-class Status:
-    """One installed model. `problem` is None, or one sentence that says why it cannot be used."""
-
-    name: str
-    installed: str
-    previous: str | None
-    generation: int
-    since: str
-    size: int
-    problem: str | None = None
 
 
 class Store:
@@ -64,11 +38,20 @@ class Store:
     def install(self, bundle: Bundle, selftest: Callable[[Bundle], SelfTest], *, keep: int = 2) -> Installed:
         """Copy `bundle` into the store, test the copy with `selftest`, and only then switch to it.
 
-        `keep` releases stay on the board (at least the current and the previous one). Raises StoreError, or what
-        `selftest` raises, with the active release unchanged. Installing what is active already changes nothing.
+        `keep` releases stay on the board (at least the current and the previous one). Raises StoreError, TrustError for
+        a bundle that the keys of this store do not vouch for, or what `selftest` raises, with the active release
+        unchanged. Installing what is active already changes nothing.
         """
         home = self.root / bundle.manifest.name
-        with self._lock():
+        with lock.exclusive(self.root):
+            keys = trusted_keys.read(self.root)
+            trust.judge(
+                bytes(bundle.members[MANIFEST]),
+                bundle.signature,
+                bundle.manifest.version,
+                keys=keys,
+                floor=trial.floor(home) if keys else 0,
+            )
             disk.make_dir(home / "releases")
             disk.make_dir(home / "generations")
             for folder in (home, self.root):  # a cut may have come between making these and syncing them
@@ -104,12 +87,12 @@ class Store:
         """
         name = self._pick(name)
         home = self.root / name
-        with self._lock():
+        with lock.exclusive(self.root):
             before = state.read(home)
             if before is None:
                 raise StoreError(f"{name} is not installed")
             releases.clean(home, before, keep)
-            if before.reason == "rollback":
+            if before.went_back:
                 result = selftest(self._release(home, before.current))
                 return Installed(name, before.current, before.previous, result, False)
             if before.previous is None:
@@ -120,6 +103,44 @@ class Store:
             state.switch(home, before.previous, before.current, reason="rollback")
             _quietly(lambda: releases.clean(home, state.read(home), keep))
             return Installed(name, before.previous, before.current, result, True)
+
+    def start(self, name: str | None) -> Started:
+        """What an app should run now; called once, before the model is loaded.
+
+        The start of a release on trial is counted, durably. One that had its three chances is left for the release
+        before it, which has proved itself. An app that may not write the store starts what is there, uncounted. Raises
+        StoreError.
+        """
+        name = self._pick(name)
+        home = self.root / name
+        if not os.access(self.root, os.W_OK):
+            return Started(self.open(name), confirmed=True)
+        with lock.exclusive(self.root):
+            now = state.read(home)
+            if now is None:
+                raise StoreError(f"{name} is not installed")
+            went_back = None
+            if now.trial.failed and now.previous is not None:
+                went_back = now.current
+                state.switch(home, now.previous, now.current, reason="trial")
+                now = state.read(home) or now
+            elif not now.trial.confirmed:
+                trial.write(state.folder(home, now), trial.Trial(min(now.trial.starts, 99) + 1, False))
+            return Started(self._release(home, now.current), now.trial.confirmed, went_back)
+
+    def confirm(self, bundle: Bundle) -> None:
+        """The active release `bundle` answers as it should: its trial is over, and no older version may follow it.
+
+        Nothing happens when it is not the active one any more. Raises StoreError.
+        """
+        home = self.root / bundle.manifest.name
+        with lock.exclusive(self.root):
+            now = state.read(home)
+            if now is None or now.current != bundle.digest:
+                return
+            trial.raise_floor(home, bundle.manifest.version)
+            if not now.trial.confirmed:
+                trial.write(state.folder(home, now), trial.Trial(now.trial.starts, True))
 
     def list(self) -> tuple[Status, ...]:
         """Every installed model, by name, each verified."""
@@ -133,7 +154,12 @@ class Store:
                 size = sum(len(m) for m in self._release(self.root / name, now.current).members.values())
             except BundleError as error:
                 problem = error.what
-            found.append(Status(name, now.current, now.previous, now.generation, now.since, size, problem))
+            found.append(
+                Status(
+                    name, now.current, now.previous, now.generation, now.since, size, problem,
+                    now.trial.confirmed, now.trial.starts,
+                )
+            )  # fmt: skip
         return tuple(found)
 
     def names(self) -> tuple[str, ...]:
@@ -183,48 +209,6 @@ class Store:
         near = get_close_matches(name, names, 1)
         known = f"installed: {', '.join(names)}" if names else "no model is installed"
         raise StoreError(f"no model named {name!r} is installed", f"did you mean {near[0]!r}?" if near else known)
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """One writer at a time; the kernel lets go of the lock when its process dies, however it dies."""
-        import fcntl
-
-        try:
-            disk.make_dir(self.root)
-            descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise disk.refused(self.root, error) from None
-        try:
-            deadline = time.monotonic() + LOCK_WAIT_S
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise StoreError("another install has been running for a minute", "try again later") from None
-                    time.sleep(0.05)
-            yield
-        except OSError as error:
-            raise disk.refused(self.root, error) from error
-        finally:
-            os.close(descriptor)
-
-
-def open_target(target: str | None, root: str | os.PathLike[str] | None = None) -> Bundle:
-    """The bundle that a command means: the file X.edge, or the active release of a NAME (None: the only one) in `root`.
-
-    Raises StoreError, BundleError.
-    """
-    if target is not None and is_bundle(target):
-        return open_bundle(target)
-    store = Store(root)
-    if target is not None and os.path.lexists(target) and target not in store.names():
-        raise BundleError(
-            f"{target} is neither an installed model nor an X.edge bundle",
-            "make a bundle with: edgepress convert RUN --out X.edge",
-        )
-    return store.open(target)
 
 
 def _quietly(*actions: Callable[[], None]) -> None:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.runtime import lessons
 
 import edgepress_apps
 import edgepress_runtime
@@ -51,6 +52,15 @@ def test_an_installed_model_is_found_by_its_name_and_without(camera, bright_bund
     named = camera("light", "--source", album / "3-noon.png", "--json")
     alone = camera("--source", album / "3-noon.png", "--json")
     assert json.loads(named.stdout)["label"] == json.loads(alone.stdout)["label"] == "bright"
+
+
+def test_a_class_that_was_taught_is_seen(camera, tmp_path):
+    bundle = lessons.write(tmp_path / "colours.edge")
+    photos = lessons.save(tmp_path / "photos", "white", 5, seed=3)
+    taught = camera("teach", bundle, "--name", "white", *photos, module="edgepress_runtime")
+    assert taught.returncode == 0, taught.stderr
+    done = camera(bundle, "--source", lessons.save(tmp_path, "white", 1, seed=9)[0], "--json")
+    assert (json.loads(done.stdout)["label"], done.stderr) == ("white", "")
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ import sys
 import tempfile
 import warnings
 import wave
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.convert import sshd
 
 from edgepress_runtime.image import normalize
 from edgepress_runtime.manifest import ImageSpec, SpeechSpec
@@ -288,3 +290,9 @@ def edgepress(*words: object, cwd: Path | None = None) -> subprocess.CompletedPr
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "COLUMNS": "120"}
     command = [sys.executable, "-m", "edgepress_convert.cli.app", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, check=False)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A board over SSH; see `sshd.served`."""
+    yield from sshd.served(tmp_path_factory.mktemp("sshd"))

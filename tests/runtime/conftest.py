@@ -215,6 +215,7 @@ def members_of(kind: str = "int8", *, name: str = "pets", seed: int = 0, model: 
         "tools": {},
         "created": "2026-11-25T00:00:00Z",
         "detection": None,
+        "version": 1,
         **changes,
     }
     return {"manifest.json": json.dumps(manifest).encode(), **members}

@@ -360,7 +360,7 @@ def test_a_root_that_this_user_may_not_write(environment, make_bundle, tmp_path)
     ]
 
 
-@pytest.mark.parametrize("command", ["", "install", "list", "rollback", "selftest", "run", "bench"])
+@pytest.mark.parametrize("command", ["", "install", "list", "rollback", "selftest", "run", "bench", "doctor"])
 def test_help_has_an_example_and_loads_no_numpy(environment, command):
     code = (
         "import sys\n"

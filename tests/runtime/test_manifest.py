@@ -262,7 +262,7 @@ def test_text_that_is_not_strict_json(data):
 def test_a_missing_key_is_named():
     for whole in (json.loads(manifest.dump(FINE)), json.loads(manifest.dump(HEARD))):
         for key in whole:
-            if key == "format":
+            if key in ("format", "version"):
                 continue
             rest = {k: v for k, v in whole.items() if k != key}
             with pytest.raises(BundleError, match=f"manifest.json lacks the key '{key}'"):
@@ -277,3 +277,12 @@ def test_what_json_does_not_know_is_refused_when_written():
     for value in (float("nan"), object()):
         with pytest.raises(BundleError, match="something that JSON does not know"):
             manifest.dump(replace(FINE, metrics={"top1": value}))
+
+
+def test_a_manifest_without_a_version_has_the_first():
+    value = json.loads(manifest.dump(FINE))
+    del value["version"]
+    assert manifest.load(json.dumps(value).encode()).version == 1
+    for version in (0, -1, 2**60, True, "2"):
+        with pytest.raises(BundleError, match="version"):
+            manifest.load(json.dumps({**value, "version": version}).encode())

@@ -16,9 +16,13 @@ import pytest
 import edgepress_runtime
 
 PACKAGE = Path(edgepress_runtime.__file__).parent
-MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if p.stem not in ("__init__", "__main__"))
+MODULES = sorted(
+    ".".join(p.relative_to(PACKAGE).with_suffix("").parts)
+    for p in PACKAGE.rglob("*.py")
+    if p.stem not in ("__init__", "__main__")
+)
 FORBIDDEN = ("tensorflow", "scipy", "cv2", "PIL", "sklearn", "pandas", "tf_keras", "keras", "soundfile")
-ON_DEMAND = {"image.py": "PIL", "audio.py": "soundfile", "features.py": "pymicro_features"}
+ON_DEMAND = {"image.py": "PIL", "audio.py": "soundfile", "features.py": "pymicro_features", "trust.py": "cryptography"}
 STANDARD = set(getattr(sys, "stdlib_module_names", ()))
 
 
@@ -57,14 +61,14 @@ def imports_of(path: Path):
 
 @pytest.mark.skipif(not STANDARD, reason="Python 3.9 does not list its own modules")
 def test_only_numpy_at_the_core_and_the_extras_on_demand():
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         for name, inside in imports_of(path):
             allowed = name in STANDARD or name in ("edgepress_runtime", "numpy", "__future__")
             assert allowed or (ON_DEMAND.get(path.name) == name and inside), f"{path.name} imports {name}"
 
 
 def test_one_file_names_the_engine():
-    naming = {p.name for p in PACKAGE.glob("*.py") if "ai_edge_litert" in p.read_text(encoding="utf-8")}
+    naming = {p.name for p in PACKAGE.rglob("*.py") if "ai_edge_litert" in p.read_text(encoding="utf-8")}
     assert naming == {"engine.py"}
 
 
@@ -74,7 +78,7 @@ def test_the_store_never_imports_the_engine(environment):
 
 
 def test_modules_stay_small():
-    lengths = {p.name: len(p.read_text(encoding="utf-8").splitlines()) for p in PACKAGE.glob("*.py")}
+    lengths = {p.name: len(p.read_text(encoding="utf-8").splitlines()) for p in PACKAGE.rglob("*.py")}
     assert max(lengths.values()) <= 250, lengths
 
 
@@ -109,5 +113,6 @@ def test_the_wheel_is_pure_and_whole(wheel):
     assert wheel.name.endswith("-py3-none-any.whl")
     with zipfile.ZipFile(wheel) as archive:
         packed = {n for n in archive.namelist() if ".dist-info/" not in n}
-    sources = {f"edgepress_runtime/{p.name}" for p in PACKAGE.iterdir() if p.is_file()}
+    files = {p for p in PACKAGE.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    sources = {p.relative_to(PACKAGE.parent).as_posix() for p in files}
     assert packed == sources

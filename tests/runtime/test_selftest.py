@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.runtime import streams
 
+from edgepress_runtime import selftest
 from edgepress_runtime.bundle import open_bundle
 from edgepress_runtime.engine import open_engine
 from edgepress_runtime.errors import EdgepressError
@@ -53,6 +54,29 @@ def test_one_step_of_one_integer_is_a_mismatch(build, tmp_path):
     result = result_of(with_outputs(build, tmp_path, "int8", change))
     assert result == SelfTest(4, 3, 1.0)
     assert result.verdict == "1 of 4 golden cases differ, the worst by 1"
+
+
+@pytest.mark.parametrize(("steps", "ok"), [(16, True), (17, False)])
+def test_an_engine_that_rounds_differently_may_be_some_steps_off(build, tmp_path, monkeypatch, steps, ok):
+    def change(outputs):
+        worst = outputs[2].argmin()  # which leaves the best answer the best
+        assert outputs[2, worst] + steps < outputs[2].max()
+        outputs[2, worst] += steps
+
+    monkeypatch.setattr(selftest, "rounds_alike", lambda engine: False)
+    result = result_of(with_outputs(build, tmp_path, "int8", change))
+    assert (result.exact, result.close, result.ok) == (3, int(ok), ok)
+    told = "3 of 4 golden cases exact, 1 within 16 steps" if ok else "1 of 4 golden cases differ, the worst by 17"
+    assert told in result.verdict
+
+
+def test_another_best_answer_is_never_close(build, tmp_path, monkeypatch):
+    def change(outputs):
+        order = outputs[2].argsort()
+        outputs[2, order[-2]] = min(127, int(outputs[2, order[-1]]) + 1)
+
+    monkeypatch.setattr(selftest, "rounds_alike", lambda engine: False)
+    assert not result_of(with_outputs(build, tmp_path, "int8", change)).ok
 
 
 @pytest.mark.parametrize(("delta", "exact"), [(5e-6, 4), (3e-5, 3)])

@@ -13,10 +13,15 @@ from edgepress_convert.cli import (
     compress,
     convert,
     demo,
+    doctor,
     evaluate,
+    flash,
     inspect,
+    keys,
+    pretrain,
     report,
     search,
+    text,
     train,
     voices,
 )
@@ -35,6 +40,14 @@ training = typer.Typer(no_args_is_help=True, help="Train a model and leave a RUN
 app.add_typer(training, name="train")
 training.command("image", epilog=train.IMAGE_EXAMPLE)(train.image)
 training.command("speech", epilog=train.SPEECH_EXAMPLE)(train.speech)
+training.command("text", epilog=text.TRAIN_EXAMPLE)(text.train_text)
+learning = typer.Typer(
+    no_args_is_help=True, help="Learn an encoder without labels and leave a RUN folder.", epilog=pretrain.IMAGE_EXAMPLE
+)
+app.add_typer(learning, name="pretrain")
+learning.command("image", epilog=pretrain.IMAGE_EXAMPLE)(pretrain.image)
+learning.command("speech", epilog=pretrain.SPEECH_EXAMPLE)(pretrain.speech)
+learning.command("text", epilog=text.PRETRAIN_EXAMPLE)(text.pretrain_text)
 speakers = typer.Typer(no_args_is_help=True, help="Who can speak here, for training from words.")
 app.add_typer(speakers, name="voices", epilog=voices.LIST_EXAMPLE)
 speakers.command("list", epilog=voices.LIST_EXAMPLE)(voices.list_voices)
@@ -44,7 +57,14 @@ app.command("search", epilog=search.EXAMPLE)(search.search)
 app.command("convert", epilog=convert.EXAMPLE)(convert.convert)
 app.command("evaluate", epilog=evaluate.EXAMPLE)(evaluate.evaluate)
 app.command("inspect", epilog=inspect.EXAMPLE)(inspect.inspect)
+app.command("flash", epilog=flash.EXAMPLE)(flash.flash)
+signers = typer.Typer(no_args_is_help=True, help="Keys that sign bundles for boards that check.")
+app.add_typer(signers, name="keys", epilog=keys.NEW_EXAMPLE)
+signers.command("new", epilog=keys.NEW_EXAMPLE)(keys.new)
+signers.command("list", epilog=keys.LIST_EXAMPLE)(keys.list_keys)
+signers.command("sign", epilog=keys.SIGN_EXAMPLE)(keys.sign)
 app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
+app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command("report", epilog=report.EXAMPLE)(report.report)
 app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
 
