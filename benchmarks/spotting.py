@@ -77,10 +77,8 @@ def words(args: argparse.Namespace) -> dict:
     rows = {}
     for word in args.only or WORDS:
         spoken = word.replace("_", " ")
-        head = args.out / f"words-{word}-head"
         said = ("--words", spoken, "--clips", args.clips, "--seed", args.seeds[0])
-        trained(head, "--recipe", "wake-word", *said)
-        bundle = trained(args.out / f"words-{word}", "--recipe", "wake-word-tune", "--init", head, *said)
+        bundle = trained(args.out / f"words-{word}", "--recipe", "wake-word", *said)
         others = [path for other in WORDS if other != word for path in sorted((sounds["wakewords"] / other).iterdir())]
         negatives = gathered(
             args.out / "data" / f"negatives-{word}",

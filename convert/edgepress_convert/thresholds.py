@@ -14,6 +14,9 @@ HIGHEST = 0.99  # int8 scores end at 255/256, and an average must be able to get
 # Where the hours are too few to show the rate that is wanted: no false alarm, and above the highest score that was seen
 # this share of what then is left to 1.
 MARGIN = 0.25
+TAIL = 20  # the loudest false alarms that a rate below them is told from
+_FEWEST_OF_TAIL = 8
+_FARTHEST = 0.1  # of a false alarm in the hours that were heard: beyond that a tail tells nothing
 USUAL = 0.5  # without anything to choose on
 _FEWEST = 10  # windows of a keyword, and of anything else, that a threshold can be chosen on
 _ROUNDING = 1e4
@@ -32,7 +35,8 @@ def for_stream(averages: np.ndarray, deaf: int, hours: float, per_hour: float) -
     """The lowest threshold at which one label fires at most `per_hour` times an hour.
 
     `averages` (steps,) are the label's on `hours` of sound without its word (see `spotting.joined`). Where even one
-    false alarm would be more than that, none is allowed and a margin is added.
+    false alarm would be more than that, the rate is told from the loudest ones (see `beyond`), or where there are too
+    few of them none is allowed and a margin is added.
     """
     allowed = math.floor(per_hour * hours + 1e-9)
     levels = np.unique(averages[averages >= LOWEST])
@@ -46,12 +50,45 @@ def for_stream(averages: np.ndarray, deaf: int, hours: float, per_hour: float) -
             low = middle
     threshold = LOWEST if events(averages, LOWEST, deaf) <= allowed else _above(levels[high])
     rule = f"the lowest with at most {allowed} false alarms"
-    if not allowed and len(averages):
+    tail = beyond(averages, deaf, per_hour * hours) if not allowed and len(averages) else None
+    if tail is not None:
+        threshold = tail
+        rule = f"where the loudest false alarms, fewer as it rises, come to {per_hour:g} an hour"
+    elif not allowed and len(averages):
         top = float(averages.max())
         threshold = max(threshold, top + MARGIN * (1 - top))
         rule = f"no false alarm, and {100 * MARGIN:.0f} % of the way from the highest score to 1"
     threshold = round(min(HIGHEST, max(LOWEST, threshold)), 4)
     return Choice(threshold, events(averages, threshold, deaf), rule)
+
+
+def beyond(averages: np.ndarray, deaf: int, wanted: float) -> float | None:
+    """The threshold at which `wanted` false alarms, fewer than one, are expected; None with too little to tell from.
+
+    Above the (k + 1)-th loudest, u, the log-odds x of the k loudest are taken to fall off exponentially, so that
+    threshold = u + mean(x - u) * ln(k / wanted): the exponential tail of Weissman 1978, J. Am. Stat. Assoc. 73:812. One
+    odd sound then does not decide alone, as it does where the threshold must lie above all.
+    """
+    if wanted < _FARTHEST:
+        return None
+    levels = np.unique(averages[averages >= LOWEST])
+    loudest: list[float] = []
+    for count in range(TAIL + 1):
+        low, high = -1, len(levels)
+        while high - low > 1:  # the highest level at which more than `count` are heard
+            middle = (low + high) // 2
+            if events(averages, float(levels[middle]), deaf) > count:
+                low = middle
+            else:
+                high = middle
+        if low < 0:
+            break
+        loudest.append(float(levels[low]))
+    if len(loudest) <= _FEWEST_OF_TAIL:
+        return None
+    odds = np.array([math.log(level / (1 - level)) for level in np.clip(loudest, 0, 1 - 1e-6)])
+    place = odds[-1] + float(np.mean(odds[:-1] - odds[-1])) * math.log((len(odds) - 1) / wanted)
+    return 1 / (1 + math.exp(-place))
 
 
 def for_windows(scores: np.ndarray, is_word: np.ndarray) -> Choice:

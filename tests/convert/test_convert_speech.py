@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tests.convert.conftest import SPOKEN, TONES, WINDOW_FRAMES, convert_here, utterance
 
-from edgepress_convert import convert_speech, quantize
+from edgepress_convert import convert_speech, importers, quantize
 from edgepress_convert.convert import ConvertConfig, convert
 from edgepress_convert.examples import Examples
 from edgepress_convert.inspect import inspect
@@ -63,6 +63,12 @@ def test_it_hears_its_words(spotter_file: Path) -> None:
             spotter.begin()
             sound = np.concatenate([utterance(word, rng), np.zeros(16_000, np.int16)])
             assert [d.label for d in spotter.push(sound)] == ([word] if word in TONES else [])
+
+
+def test_what_was_taught_by_synthetic_voices_alone_is_averaged_longer(speech_run: Path) -> None:
+    source = importers.read(speech_run, importers.Hints())
+    spoken = dataclasses.replace(source, recipe={**source.recipe, "data": {"source": "synthetic speech"}})
+    assert convert_speech.smoothing_ms(source) == 200 < convert_speech.smoothing_ms(spoken) == 400
 
 
 def test_inspect_tells_of_steps_and_states(spotter_file: Path) -> None:

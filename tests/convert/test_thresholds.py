@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -86,3 +88,26 @@ def test_on_windows_the_best_f1_wins_from_the_middle_of_its_range() -> None:
 def test_rates_that_are_ruled_out(count: int, limit: float) -> None:
     assert thresholds.at_most_per_hour(count, 2.0) == pytest.approx(limit / 2, rel=1e-3)
     assert thresholds.at_most_per_hour(count, 0.0) is None
+
+
+def test_the_rate_beyond_what_was_heard_is_told_from_the_loudest() -> None:
+    """Log-odds that fall off exponentially: the threshold of a rate is known, and found within a few percent."""
+    rng = np.random.default_rng(0)
+    hours, places = 0.5, []
+    for _ in range(60):
+        odds = rng.exponential(0.4, 300)  # so `300 * exp(-x / 0.4)` are expected above x in these hours
+        averages = bumps(*(1 / (1 + np.exp(-odds))))
+        choice = thresholds.for_stream(averages, DEAF, hours, 0.5)
+        assert choice.rule.startswith("where the loudest")
+        places.append(math.log(choice.threshold / (1 - choice.threshold)))
+    assert np.mean(places) == pytest.approx(0.4 * math.log(300 / (0.5 * hours)), abs=0.2)
+
+
+def test_one_odd_sound_does_not_decide_alone() -> None:
+    heights = np.linspace(0.3, 0.6, 30)
+    without = thresholds.beyond(bumps(*heights), DEAF, 0.4)
+    with_one = thresholds.beyond(bumps(*heights, 0.985), DEAF, 0.4)
+    assert without is not None and with_one is not None
+    assert 0.6 < without < with_one < 0.985
+    assert thresholds.beyond(bumps(0.5, 0.6, 0.7), DEAF, 0.4) is None
+    assert thresholds.beyond(bumps(*heights), DEAF, 0.05) is None  # a rate far from what was heard

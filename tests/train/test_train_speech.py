@@ -10,7 +10,7 @@ import pytest
 
 from edgepress_runtime.errors import EdgepressError
 from edgepress_train import config as config_module
-from edgepress_train import run, train_speech
+from edgepress_train import lessons, run, train_speech
 from edgepress_train.config import SpeechConfig
 from edgepress_train.data import recordings, speech_material
 from edgepress_train.data.dataset import DataError, Holdout
@@ -90,6 +90,17 @@ def test_the_run_keeps_examples_as_the_net_takes_them(trained):
         assert abs(top1 - trained.metrics["val"]["top1"]) < 0.02
         assert abs(kept["train_features"].astype(float).mean()) < 0.3
         assert 0.7 < kept["train_features"].astype(float).std() < 1.3
+
+
+def test_reopened_lessons_are_those_that_it_was_taught(trained):
+    again = lessons.reopen(run.load(trained.path))
+    inputs = np.concatenate([batch[0].numpy() for batch in again.val])
+    with np.load(trained.path / "features.npz") as kept:  # all of so few
+        np.testing.assert_allclose(inputs[..., 0], kept["val_features"].astype(np.float32), atol=0.01)
+        np.testing.assert_array_equal(again.val_labels, kept["val_labels"])
+        spread = kept["train_features"].astype(np.float32)
+    heard = np.concatenate([b[0].numpy() for b in again.train(batch=32, seed=0, start=0, stop=4)])
+    assert abs(heard.mean() - spread.mean()) < 0.3 and abs(heard.std() - spread.std()) < 0.3
 
 
 def test_broken_recordings_are_listed_and_do_not_stop_it(whistles, tmp_path):

@@ -35,6 +35,9 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "window_s": (0.2, 10),
     "clips": (1, 1_000_000),
     "copies": (1, 1_000),
+    "hardest": (0.001, 1),
+    "label_fraction": (1e-6, 1),
+    "labels_per_class": (0, 1_000_000),
 }
 
 
@@ -50,6 +53,8 @@ class TrainConfig:
     `balanced`. `patience` is in epochs without a better validation score, 0 to never stop. `teacher` names RUN folders,
     Keras files and bundles, with commas between, that the net learns from too: `distil_weight` is their share of the
     loss, `distil_temperature` softens their answers, `distil_features` is what the likeness of feature maps weighs.
+    `tune` says which weights learn (see `peft`). Of each class only `label_fraction` of the training examples, and at
+    most `labels_per_class` of them (0: all), are used; `seed` chooses which.
     """
 
     data: str
@@ -76,13 +81,16 @@ class TrainConfig:
     distil_weight: float = 0.7
     distil_temperature: float = 2.0
     distil_features: float = 0.0
+    tune: str = "full"
+    label_fraction: float = 1.0
+    labels_per_class: int = 0
     seed: int = 0
     split_seed: int = 0
     val_fraction: float = 0.15
     test_fraction: float = 0.25
 
     def __post_init__(self) -> None:
-        _check_bounds(self)
+        check_bounds(self)
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,8 @@ class SpeechConfig:
     `speech-embedding` was taught with). The net sees `window_s` seconds at once. `clips`
     is how many are synthesized of each word, `voices` which engines may speak (all that are there when empty),
     `background` folders of sound without any of the words, and `noise` of noises to mix in, with commas between.
-    `speaker` is a regular expression whose group finds the speaker in a file's name. The rest is as in `TrainConfig`.
+    `speaker` is a regular expression whose group finds the speaker in a file's name. Below 1, `hardest` is the share of
+    each batch's examples of `unknown` that count, those most like a keyword. The rest is as in `TrainConfig`.
     """
 
     out: Path
@@ -137,24 +146,33 @@ class SpeechConfig:
     label_smoothing: float = 0.0
     ema: float = 0.99
     class_weight: str = "none"
+    hardest: float = 1.0
     patience: int = 0
     teacher: str = ""
     distil_weight: float = 0.7
     distil_temperature: float = 2.0
     distil_features: float = 0.0
+    tune: str = "full"
+    label_fraction: float = 1.0
+    labels_per_class: int = 0
     seed: int = 0
     split_seed: int = 0
     val_fraction: float = 0.15
     test_fraction: float = 0.2
 
     def __post_init__(self) -> None:
-        _check_bounds(self)
+        check_bounds(self)
         if not self.data.strip() and not self.words.strip():
             raise EdgepressError("a spotter learns from recordings or from words", "give --data DIR, or --words WORDS")
+        if self.hardest < 1 and self.teacher:
+            raise EdgepressError(
+                "--hardest chooses examples by what the net itself answers, and --teacher by what another does",
+                "leave one out: --hardest 1 takes all examples alike",
+            )
 
 
-def as_json(config: TrainConfig | SpeechConfig) -> dict[str, Any]:
-    """`config` as plain JSON values."""
+def as_json(config: Any) -> dict[str, Any]:
+    """`config`, a data class, as plain JSON values."""
     return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
@@ -179,7 +197,8 @@ def _from_json(kind: type[_Config], value: Mapping[str, Any]) -> _Config:
         raise EdgepressError(f"the run's configuration cannot be read: {error}", "train it again") from None
 
 
-def _check_bounds(config: TrainConfig | SpeechConfig) -> None:
+def check_bounds(config: Any) -> None:
+    """Raise EdgepressError for a number of a configuration (a data class) that no training can do anything with."""
     for field in dataclasses.fields(config):
         if field.name in _BOUNDS:
             low, high = _BOUNDS[field.name]
@@ -295,22 +314,41 @@ _EMBEDDED: Mapping[str, Any] = {
 }
 
 # Words from nothing but themselves: the head of a net that heard millions of people, trained on synthetic speech. The
-# whole net, trained like that, forgets people for synthesizers; `wake-word-tune` moves it a little afterwards.
+# whole net, trained like that, forgets people for synthesizers. What it must not hear decides: the hardest fifth.
 _WAKE_WORD: Mapping[str, Any] = {
     "arch": "speech-embedding",
     "init": "speech-embedding",
     **_EMBEDDED,
     "window_s": 1.43,
-    "epochs": 12,
-    "lr": 1e-3,
+    "copies": 16,
+    "sound": (
+        "speed:0.1, tempo:0.2, formant:0.14, equalizer:6, overdrive:3..12:share=0.05, room:0.7, "
+        "noise:-3..25:share=0.9, highpass:50..300:share=0.3, lowpass:3..7.5:share=0.3, telephone:0.03, codec:0.08, "
+        "gain:-24..6"
+    ),
+    "augment": "none",
+    "hardest": 0.2,
+    "epochs": 24,
+    "batch": 1024,
+    "lr": 2e-3,
+    "weight_decay": 0.0,
 }
 
 # Complete recipes for known jobs of speech; what each reached stands in benchmarks/README.md.
 SPEECH_RECIPES: dict[str, Mapping[str, Any]] = {
     "wake-word": _WAKE_WORD,
     # with --init RUN of the one above
-    "wake-word-tune": {**_WAKE_WORD, "arch": "speech-embedding:frozen=false", "init": "", "epochs": 4, "lr": 5e-5},
-    "wake-word-demo": {**_WAKE_WORD, "clips": 120},
+    "wake-word-tune": {
+        **_WAKE_WORD,
+        "arch": "speech-embedding:frozen=false",
+        "init": "",
+        "copies": 4,
+        "hardest": 1.0,
+        "epochs": 3,
+        "batch": 128,
+        "lr": 5e-5,
+    },
+    "wake-word-demo": {**_WAKE_WORD, "clips": 120, "copies": 8},
     # A few words of one's own, from recordings: a small net, and beside it MLPerf Tiny's, trained the same way.
     "keywords": {"arch": "ds-tcn", "epochs": 40, "copies": 6},
     "keywords-ds-cnn": {"arch": "ds-cnn", "front_end": "mfcc", "epochs": 40, "copies": 6},

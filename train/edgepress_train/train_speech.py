@@ -14,16 +14,20 @@ import edgepress_train.keras2  # noqa: F401  first: it decides how TensorFlow st
 from edgepress_runtime import disk
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.manifest import Pcen, SpeechSpec
-from edgepress_train import distil, models, run, teachers, validation
+from edgepress_train import distil, models, peft, run, teachers, validation
 from edgepress_train.config import SpeechConfig, as_json, speech_config_of
 from edgepress_train.data import augment_features, augment_speech, pipeline_speech, speech_material, spoken_words
+from edgepress_train.data.budget import Budget
 from edgepress_train.data.dataset import Holdout
+from edgepress_train.data.recordings import UNKNOWN
 from edgepress_train.data.speech_examples import Cut, Scenery, extract
 from edgepress_train.data.speech_material import Material
 from edgepress_train.fit import build_optimizer, fit_config
+from edgepress_train.hardest import Hardest
 from edgepress_train.keras2 import keras
 from edgepress_train.lessons import Lessons, teach
-from edgepress_train.models.init import initialise
+from edgepress_train.models import frozen
+from edgepress_train.models.init import brought, initialise
 from edgepress_train.progress import Progress, silent
 
 TASK = "keyword-spotting"
@@ -34,7 +38,7 @@ FRONT_ENDS = ("log-mel", "pcen", "mfcc", "micro")
 NORMALIZE = {"raw": (0.0, 1.0), "log10": (-2 * float(np.log(10)), float(np.log(10)))}
 # Wang et al. 2017 (arXiv:1607.05666), section 2; a smoothing of 0.025 at their hop of 10 ms is 0.05 at 20 ms.
 _PCEN = Pcen(smoothing=0.04, gain=0.98, bias=2.0, power=0.5)
-_SLACK_S = 0.16  # how much longer the stored features are than the window, which then lies anywhere in them
+SLACK_S = 0.16  # how much longer the stored features are than the window, which then lies anywhere in them
 _KEPT = 1000  # examples of each part that the RUN keeps, for quantization and its verification
 
 
@@ -51,13 +55,13 @@ def train(
     spec = speech_spec(config)
     frames = window_frames(config, spec)
     augment_features.build(config.augment)
-    scenery = Scenery(config.sound, _folders(config.noise), config.seed)
-    if augment_speech.build(config.sound).names and config.rate_hz != augment_speech.RATE_HZ:
-        raise EdgepressError(
-            f"sound can be changed at {augment_speech.RATE_HZ} Hz only, not at {config.rate_hz}",
-            "leave --rate-hz out, or give --sound none",
-        )
+    scenery = Scenery(config.sound, folders(config.noise), config.seed)
+    check_sound(config)
     build_optimizer(fit_config(config, 1))
+    peft.check(config.tune, config.init)
+    known = brought(config.init, spec) if config.normalize == "data" else None
+    if known:
+        spec = dataclasses.replace(spec, mean=known[0], std=known[1])
     models.build(config.arch, (frames, spec.features, 1), 2, archs=models.SPEECH_ARCHS)  # told before the long part
     found = teachers.read(config.teacher.split(",")) if config.teacher else ()
     for teacher in found:
@@ -67,8 +71,24 @@ def train(
     model = models.build(config.arch, (frames, spec.features, 1), len(material.labels), archs=models.SPEECH_ARCHS)
     if config.init:
         initialise(model, config.init)
-    lessons, parts = cut(config, material, spec, scenery=scenery, progress=progress)
-    learner = distil.taught(model, found, lessons, config, progress)
+    from edgepress_train import frozen_lessons  # it builds on this module
+
+    part = frozen.parted(model) if frozen_lessons.suits(config) else None
+    if part is None:
+        lessons, parts = cut(config, material, spec, scenery=scenery, fixed=known is not None, progress=progress)
+    else:
+        lessons, parts = frozen_lessons.cut(part, model, config, material, spec, scenery=scenery, progress=progress)
+    tuned = peft.tune(model, config.tune)
+    learner = distil.taught(tuned.model, found, lessons, config, progress)
+    if part is not None:
+        learner = part.head
+    if config.hardest < 1:
+        if UNKNOWN not in material.labels:
+            raise EdgepressError(
+                f"--hardest chooses among examples of {UNKNOWN!r}, and there are none",
+                f"add a class {UNKNOWN}, or give --hardest 1",
+            )
+        learner = Hardest(learner, material.labels.index(UNKNOWN), share=config.hardest)
     run.prepare(config.out, as_json(config), resume=resume, force=force)
     fitted = teach(
         learner,
@@ -84,6 +104,7 @@ def train(
     _keep_examples(config.out, (frames, lessons.preprocessing), parts, seed=config.seed)
     _keep_validation(config.out, material, spec.rate_hz)
     run.write_skipped(config.out, material.skipped)
+    model = tuned.finish()
     result = run.Run(
         path=config.out,
         task=TASK,
@@ -92,7 +113,11 @@ def train(
         labels=material.labels,
         preprocessing=lessons.preprocessing,
         data=material.data,
-        metrics=validation.describe(model, fitted, lessons),
+        metrics={
+            **validation.describe(model if part is None else part.head, fitted, lessons),
+            "params": int(model.count_params()),
+            **peft.describe(tuned),
+        },
     )
     return run.save(result, model)
 
@@ -106,8 +131,9 @@ def cut(
     The normalisation is chosen as `config` says, unless that of `spec` is `fixed`.
     """
     frames = window_frames(config, spec)
-    slack = round(_SLACK_S * spec.rate_hz / spec.hop)
-    windows = Cut(spec, frames + slack, slack)
+    slack = round(SLACK_S * spec.rate_hz / spec.hop)
+    # Not normalised yet: that comes with the batches, by numbers that are only known once the features are
+    windows = Cut(dataclasses.replace(spec, mean=0.0, std=1.0), frames + slack, slack)
     found, labels = extract(
         material.train, windows, copies=config.copies, scenery=scenery, seed=config.seed, progress=progress
     )
@@ -136,7 +162,7 @@ def reopen(trained: run.Run, progress: Progress = silent) -> Lessons:
     """
     config = speech_config_of(trained.config)
     assert isinstance(trained.preprocessing, SpeechSpec)
-    scenery = Scenery(config.sound, _folders(config.noise), config.seed)
+    scenery = Scenery(config.sound, folders(config.noise), config.seed)
     material = gather(config, trained.preprocessing, progress)
     if material.labels != trained.labels:
         raise EdgepressError(
@@ -158,6 +184,7 @@ def gather(config: SpeechConfig, spec: SpeechSpec, progress: Progress) -> Materi
             holdout=Holdout(config.split_seed, config.val_fraction, config.test_fraction),
             speaker=config.speaker,
             background=background,
+            budget=Budget(config.label_fraction, config.labels_per_class, config.seed),
             progress=progress,
         )
     if config.words:
@@ -177,7 +204,17 @@ def gather(config: SpeechConfig, spec: SpeechSpec, progress: Progress) -> Materi
     return found
 
 
-def _folders(text: str) -> tuple[Path, ...]:
+def check_sound(config: SpeechConfig) -> None:
+    """Raise EdgepressError for a change of sound that is unknown, or cannot be made at the rate of `config`."""
+    if augment_speech.build(config.sound).names and config.rate_hz != augment_speech.RATE_HZ:
+        raise EdgepressError(
+            f"sound can be changed at {augment_speech.RATE_HZ} Hz only, not at {config.rate_hz}",
+            "leave --rate-hz out, or give --sound none",
+        )
+
+
+def folders(text: str) -> tuple[Path, ...]:
+    """The paths in `text`, with commas between."""
     return tuple(Path(part.strip()) for part in text.split(",") if part.strip())
 
 

@@ -102,6 +102,24 @@ def stretch(draws: Draws, n: tf.Tensor, size: tf.Tensor, *, fraction: float = 0.
     return _matrix(n, a=factor, d=1 / factor)
 
 
+def crop(draws: Draws, n: tf.Tensor, size: tf.Tensor, *, smallest: float = 0.25) -> tf.Tensor:
+    """Show a part of `smallest` to all of the area, in a ratio of sides of 3:4 to 4:3, at the full size.
+
+    Szegedy et al. 2015, arXiv:1409.4842, section 6; what a contrastive method learns most from.
+    """
+    side = tf.sqrt(draws.uniform([n], min(float(smallest), 1.0), 1.0))
+    bound = math.log(4 / 3) / 2
+    ratio = tf.exp(draws.uniform([n], -bound, bound))
+    width, height = tf.minimum(side * ratio, 1.0), tf.minimum(side / ratio, 1.0)
+    return _matrix(
+        n,
+        a=width,
+        tx=draws.uniform([n], -0.5, 0.5) * (1 - width) * size[1],
+        d=height,
+        ty=draws.uniform([n], -0.5, 0.5) * (1 - height) * size[0],
+    )
+
+
 def brightness(draws: Draws, images: Images, *, fraction: float = 0.1) -> Images:
     """Add up to `fraction` of the full range, the same for all pixels of a picture."""
     return images + 255 * draws.uniform([tf.shape(images)[0], 1, 1, 1], -fraction, fraction)
@@ -117,6 +135,30 @@ def colour(draws: Draws, images: Images, *, fraction: float = 0.2) -> Images:
     """Scale the distance from grey (saturation) by `1 - fraction` to `1 + fraction`; grey pictures stay as they are."""
     grey = tf.reduce_mean(images, axis=3, keepdims=True)
     return grey + (images - grey) * draws.uniform([tf.shape(images)[0], 1, 1, 1], 1 - fraction, 1 + fraction)
+
+
+def hue(draws: Draws, images: Images, *, degrees: float = 30.0) -> Images:
+    """Turn the colours about the axis of greys by up to `degrees` either way; pictures of one channel stay.
+
+    A rotation about (1, 1, 1) by Rodrigues' formula; unlike a change of H in HSV it is one matrix a picture.
+    """
+    if images.shape[-1] != 3:
+        return images
+    angle = draws.uniform([tf.shape(images)[0]], -degrees, degrees) * (math.pi / 180)
+    share, cross = (1 - tf.cos(angle)) / 3, tf.sin(angle) / math.sqrt(3)
+    rows = [[share + tf.cos(angle), share - cross, share + cross]]
+    rows += [[share + cross, share + tf.cos(angle), share - cross], [share - cross, share + cross, rows[0][0]]]
+    turn = tf.stack([tf.stack(row, axis=-1) for row in rows], axis=-2)
+    return tf.einsum("nij,nhwj->nhwi", turn, images)
+
+
+def grey(draws: Draws, images: Images, *, share: float = 0.2) -> Images:
+    """Take the colour out of this share of the pictures (their luma, ITU-R BT.601); those of one channel stay."""
+    if images.shape[-1] != 3:
+        return images
+    luma = tf.tensordot(images, tf.constant([[0.299], [0.587], [0.114]]), axes=1)
+    plain = draws.uniform([tf.shape(images)[0], 1, 1, 1], 0.0, 1.0) < share
+    return tf.where(plain, tf.repeat(luma, 3, axis=3), images)
 
 
 def noise(draws: Draws, images: Images, *, sigma: float = 0.02) -> Images:
@@ -171,11 +213,14 @@ GEOMETRY: dict[str, Callable[..., tf.Tensor]] = {
     "shift-pixels": shift_pixels,
     "zoom": zoom,
     "stretch": stretch,
+    "crop": crop,
 }
 COLOUR: dict[str, Callable[..., Images]] = {
     "brightness": brightness,
     "contrast": contrast,
     "colour": colour,
+    "hue": hue,
+    "grey": grey,
     "noise": noise,
     "cutout": cutout,
 }

@@ -141,17 +141,18 @@ def _classes(entries: list[Path], skipped: list[Skipped], kind: Kind) -> dict[st
     classes: dict[str, list[Path]] = {}
     for entry in entries:
         if entry.is_dir():
-            classes[entry.name] = sorted(_files(entry, skipped, kind))
+            classes[entry.name] = sorted(files_below(entry, skipped, kind))
         elif entry.name != "labels.txt":
             skipped.append(Skipped(str(entry), "not in a class folder"))
     return classes
 
 
-def _files(folder: Path, skipped: list[Skipped], kind: Kind) -> list[Path]:
+def files_below(folder: Path, skipped: list[Skipped], kind: Kind) -> list[Path]:
+    """The files of `kind` at any depth below `folder`; others are added to `skipped`, with the reason."""
     files = []
     for entry in _entries(folder, skipped):
         if entry.is_dir():
-            files += _files(entry, skipped, kind)
+            files += files_below(entry, skipped, kind)
         elif entry.suffix.lower() not in kind.suffixes:
             skipped.append(Skipped(str(entry), f"not a {kind.noun}"))
         elif entry.stat().st_size == 0:

@@ -20,6 +20,7 @@ from edgepress_train.progress import Progress, silent
 RATE_HZ = 16000
 _VERSION = 1
 _SCENES, _SCENE_S = 10, 12.0  # how many of each kind a bank has, and how long each is
+_STEADY, _STEADY_COUNTS = ("white", "coloured"), 4  # what rooms, fans and poor microphones sound like counts as four
 _QUIETEST = 1e-4  # of full scale: recordings are cut where they are silent
 
 
@@ -170,10 +171,12 @@ def backgrounds(
 ) -> Backgrounds:
     """All kinds of synthesized noise (kept in the cache), babble of `speech`, and the recordings in `folders`.
 
-    A folder of recordings counts as three kinds, since real noise teaches most. Raises EdgepressError for a folder
-    without any.
+    Steady noise is drawn four times as often as each of the other kinds. A folder of recordings counts as three kinds,
+    since real noise teaches most. Raises EdgepressError for a folder without any.
     """
     stretches = {kind: _synthesized(kind, seed, progress) for kind in NOISES}
+    for kind in _STEADY:
+        stretches |= {f"{kind}#{copy}": stretches[kind] for copy in range(1, _STEADY_COUNTS)}
     if speech:
         rng = np.random.default_rng((seed, 99))
         n = round(_SCENE_S * RATE_HZ)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ from edgepress_runtime.manifest import SpeechSpec
 from edgepress_train.data import augment_speech
 from edgepress_train.data.windows import Span, around, piece, spoken
 from edgepress_train.progress import Progress, silent
+
+Through = Callable[[np.ndarray], np.ndarray]  # features (n, frames, features) -> (n, ...), float16
 
 _LEAD_S = 1.0  # for front ends that adapt to what they heard before
 _CHUNK = 64  # clips a task
@@ -96,24 +98,28 @@ def extract(
     scenery: Scenery | None = None,
     seed: int = 0,
     workers: int | None = None,
+    through: Through | None = None,
     progress: Progress = silent,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features (len(clips) * copies, frames, features) float16 and labels (the same,) int64; copies lie together.
 
     Without `scenery` windows are not changed and words lie in their middle; with it each copy is cut and changed at
-    random.
+    random. With `through` what it makes of the features is kept in their place.
     """
     workers = workers or (os.cpu_count() or 1)
     if scenery is not None:
         staged(scenery)  # here, so that two processes do not make the same rooms
     starts = range(0, len(clips), _CHUNK)
     tasks = [(clips[start : start + _CHUNK], start, cut, copies, scenery, seed) for start in starts]
-    found = np.zeros((len(clips) * copies, cut.frames, cut.spec.features), np.float16)
+    shape = (cut.frames, cut.spec.features)
+    if through is not None:
+        shape = through(np.zeros((1, *shape), np.float16)).shape[1:]
+    found = np.zeros((len(clips) * copies, *shape), np.float16)
     done = 0
 
     def keep(part: np.ndarray) -> None:
         nonlocal done
-        found[done : done + len(part)] = part
+        found[done : done + len(part)] = part if through is None else through(part)
         done += len(part)
         progress("features", done, len(found), "")
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from edgepress_runtime.audio import SUFFIXES, AudioError, load
 from edgepress_train.data import recordings
+from edgepress_train.data.budget import Budget, kept
 from edgepress_train.data.dataset import DataError, Holdout, Skipped, Split
 from edgepress_train.data.recordings import BACKGROUND, SILENCE, UNKNOWN
 from edgepress_train.data.speech_examples import Clip
@@ -46,18 +47,20 @@ def from_recordings(
     holdout: Holdout,
     speaker: str = "",
     background: Sequence[str] = (),
+    budget: Budget = Budget(),  # noqa: B008  frozen
     progress: Progress = silent,
 ) -> Material:
     """The recordings at `source`, all decoded now, so that a broken file is found by name and not in the middle.
 
-    Files below the folders `background` are further examples of `unknown`. Raises DataError.
+    Files below the folders `background` are further examples of `unknown`, and nobody had to label them, so the
+    `budget` of labels does not count them. Raises DataError.
     """
     dataset = recordings.open_recordings(source, holdout=holdout, speaker=speaker)
     labels, skipped = dataset.labels, list(dataset.skipped)
     others = find_sounds(background)
     if others and UNKNOWN not in labels:
         labels = (*labels, UNKNOWN)
-    train, lost = decode(dataset.splits["train"], labels, rate_hz, progress, "decode")
+    train, lost = decode(kept(dataset.splits["train"], budget), labels, rate_hz, progress, "decode")
     val, lost_too = decode(dataset.splits["val"], labels, rate_hz, progress, "decode validation")
     skipped += [*lost, *lost_too]
     for paths, label in ((recordings.noises(source), SILENCE), (others, UNKNOWN)):

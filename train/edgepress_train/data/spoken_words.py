@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgepress_runtime.resample import resample
-from edgepress_train.data import noise, speech_material
+from edgepress_train.data import broken_words, noise, speech_material
 from edgepress_train.data import words as sayings
 from edgepress_train.data.dataset import DataError, Split
 from edgepress_train.data.recordings import UNKNOWN
@@ -83,11 +83,16 @@ def from_words(
         ]
 
     train, val = heard("train"), heard("val")
+    whole = [clip for clip in train if clip.label != labels.index(UNKNOWN)]
+    train += broken_words.broken(whole, labels.index(UNKNOWN), rate_hz=rate_hz, seed=seed)
+    others = [clip for clip in spoken.of(split="train", label="") if clip.utterance.kind != "miss"]
+    for running in _stream(others, rate_hz, seed):  # cut anywhere, so that words end and begin in a window as in life
+        train += speech_material.as_clips(running, labels.index(UNKNOWN), keyword=False, rate_hz=rate_hz)
     for made, count, draw in ((train, _NOISES, seed), (val, _NOISES // 8, seed + 1)):
         made += _noises(count, rate_hz, labels.index(UNKNOWN), seed=draw)
-    others = speech_material.find_sounds(background)
-    if others:
-        split = Split(others, np.full(len(others), labels.index(UNKNOWN), np.int64))
+    given = speech_material.find_sounds(background)
+    if given:
+        split = Split(given, np.full(len(given), labels.index(UNKNOWN), np.int64))
         pieces, skipped = speech_material.decode(split, labels, rate_hz, progress, "decode background")
         train += [clip for number, clip in enumerate(pieces) if number % 6]
         val += pieces[::6]
@@ -157,7 +162,7 @@ def _noises(count: int, rate_hz: int, label: int, *, seed: int) -> list[Clip]:
 
 
 def _stream(clips: Sequence[spoken_clips.Clip], rate_hz: int, seed: int) -> tuple[np.ndarray, ...]:
-    """The negatives of validation as somebody who talks and talks: files of a minute, with pauses and a noise floor."""
+    """Negatives as somebody who talks and talks: files of a minute, with pauses and a noise floor."""
     rng = np.random.default_rng([seed, 11])
     files: list[np.ndarray] = []
     parts: list[np.ndarray] = []
