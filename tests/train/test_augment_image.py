@@ -60,6 +60,38 @@ def test_zoom_keeps_constants_and_the_range():
     assert found.min() >= 0 and found.max() <= 255
 
 
+def test_a_crop_shows_part_of_the_picture_and_nothing_beside_it():
+    ramp = np.broadcast_to(np.linspace(0, 255, 32, dtype=np.float32)[None, None, :, None], (200, 32, 32, 1))
+    found, _ = apply("crop:0.25, fill:constant", ramp, np.ones((200, 4), np.float32))
+    wide = (found[:, 16, -1, 0] - found[:, 16, 0, 0]) / 255
+    assert 0.4 < wide.min() < 0.55 and 0.95 < wide.max() <= 1.0
+    assert found[:, :, 4:-4].min() > 0  # what comes in from outside would be black
+
+
+def test_hue_turns_colours_about_the_axis_of_greys():
+    images, targets = batch()
+    images = 80 + images / 4  # nothing is clipped
+    found, _ = apply("hue:60", images, targets)
+    assert np.allclose(found.mean(axis=3), images.mean(axis=3), atol=1e-2)
+    length = [np.linalg.norm(x - x.mean(axis=3, keepdims=True), axis=3) for x in (found, images)]
+    assert np.allclose(*length, atol=1e-2) and np.abs(found - images).max() > 5
+    cosine = np.einsum("nhwc,nhwc->nhw", *(x - x.mean(axis=3, keepdims=True) for x in (found, images)))
+    angles = np.degrees(np.arccos(np.clip(cosine / np.maximum(length[0] * length[1], 1e-6), -1, 1)))
+    assert np.allclose(angles, angles[:, :1, :1], atol=2) and 50 < angles.max() < 62
+    grey = np.repeat(batch(channels=1)[0], 3, axis=3)
+    assert np.allclose(apply("hue:60", grey, targets)[0], grey, atol=1e-2)
+    one = batch(channels=1)[0]
+    assert np.array_equal(apply("hue:60, grey:1.0", one, targets)[0], one)
+
+
+def test_grey_takes_all_colour_from_its_share():
+    images, targets = batch(n=400)
+    found, _ = apply("grey:0.3", images, targets)
+    plain = (np.ptp(found, axis=3) < 1e-3).all(axis=(1, 2))
+    assert 0.2 < plain.mean() < 0.4 and np.array_equal(found[~plain], images[~plain])
+    assert np.allclose(found[plain][..., 0], images[plain] @ [0.299, 0.587, 0.114], atol=1e-2)
+
+
 def test_colour_leaves_grey_alone_and_brightness_adds_one_number():
     grey = np.repeat(batch(channels=1)[0], 3, axis=3)
     found, _ = apply("colour:0.9", grey, np.ones((64, 4), np.float32))

@@ -11,7 +11,7 @@ import pytest
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.image import load_pixels, normalize
 from edgepress_train import config as config_module
-from edgepress_train import run, train_image
+from edgepress_train import lessons, run, train_image
 from edgepress_train.config import TrainConfig
 from edgepress_train.data import sources
 
@@ -42,6 +42,15 @@ def test_a_run_folder_tells_all_and_its_model_works_on_new_pictures(trained):
     model = run.load_model(again)
     images = np.stack([normalize(load_pixels(path, again.preprocessing), again.preprocessing) for path in test.paths])
     assert (model(images).numpy().argmax(axis=1) == test.labels).mean() >= 0.95
+
+
+def test_reopened_lessons_are_those_that_it_was_taught(trained):
+    again = lessons.reopen(run.load(trained.path))
+    images = np.concatenate([batch[0].numpy() for batch in again.val])
+    scores = run.load_model(trained)(images).numpy()
+    assert float((scores.argmax(axis=1) == again.val_labels).mean()) == trained.metrics["val"]["top1"]
+    seen = np.concatenate([b[0].numpy() for b in again.train(batch=16, seed=0, start=0, stop=3)])
+    assert abs(seen.mean() - images.mean()) < 0.5 and abs(seen.std() - images.std()) < 0.5
 
 
 def test_broken_pictures_are_listed_and_do_not_stop_it(pictures, tmp_path):

@@ -12,14 +12,15 @@ import numpy as np
 import edgepress_train.keras2  # noqa: F401  first: it decides how TensorFlow starts
 from edgepress_runtime.errors import EdgepressError
 from edgepress_runtime.manifest import ImageSpec
-from edgepress_train import distil, models, run, teachers, validation
+from edgepress_train import distil, models, peft, run, teachers, validation
 from edgepress_train.config import TrainConfig, as_json, config_of
 from edgepress_train.data import augment_image, pipeline, pixels, sources
+from edgepress_train.data.budget import Budget, kept
 from edgepress_train.data.dataset import Dataset, Holdout, Skipped
 from edgepress_train.fit import build_optimizer, fit_config
 from edgepress_train.keras2 import keras
 from edgepress_train.lessons import Lessons, teach
-from edgepress_train.models.init import initialise
+from edgepress_train.models.init import brought, initialise
 from edgepress_train.progress import Progress, silent
 
 # mean and std of the fixed normalisations, in pixel units
@@ -38,6 +39,7 @@ def train(
     run.refuse(config.out, as_json(config), resume=resume, force=force)
     augment_image.build(config.augment)  # a wrong word is told before anything is decoded, let alone written
     build_optimizer(fit_config(config, 1))
+    peft.check(config.tune, config.init)
     holdout = Holdout(config.split_seed, config.val_fraction, config.test_fraction)
     dataset = sources.open_dataset(config.data, holdout=holdout)
     keras.utils.set_random_seed(config.seed)
@@ -48,7 +50,8 @@ def train(
     for teacher in found:
         teachers.suit(teacher, image_spec(config), model.input_shape[1:], dataset.labels)
     lessons, skipped = gather(config, dataset, progress=progress)
-    learner = distil.taught(model, found, lessons, config, progress)
+    tuned = peft.tune(model, config.tune)
+    learner = distil.taught(tuned.model, found, lessons, config, progress)
     run.prepare(config.out, as_json(config), resume=resume, force=force)
     fitted = teach(
         learner,
@@ -61,6 +64,7 @@ def train(
         progress=progress,
     )
     run.write_skipped(config.out, skipped)
+    model = tuned.finish()
     result = run.Run(
         path=config.out,
         task="image-classification",
@@ -69,7 +73,7 @@ def train(
         labels=dataset.labels,
         preprocessing=lessons.preprocessing,
         data={**dataset.describe(), "skipped": len(skipped)},
-        metrics=validation.describe(model, fitted, lessons),
+        metrics={**validation.describe(model, fitted, lessons), **peft.describe(tuned)},
     )
     return run.save(result, model)
 
@@ -82,10 +86,12 @@ def gather(
     Without `preprocessing` it is chosen as `config` says, its normalisation from the training pictures.
     """
     spec = preprocessing or image_spec(config)
-    train_pixels, train_split, train_skipped = pixels.load_split(dataset.splits["train"], spec, progress=progress)
+    labelled = kept(dataset.splits["train"], Budget(config.label_fraction, config.labels_per_class, config.seed))
+    train_pixels, train_split, train_skipped = pixels.load_split(labelled, spec, progress=progress)
     val_pixels, val_split, val_skipped = pixels.load_split(dataset.splits["val"], spec, progress=progress)
     if preprocessing is None:
-        mean, std = statistics(train_pixels, config.normalize)
+        known = brought(config.init, spec) if config.normalize == "data" else None
+        mean, std = known or statistics(train_pixels, config.normalize)
         spec = dataclasses.replace(spec, mean=mean, std=std)
     classes = len(dataset.labels)
     data = pipeline.examples(

@@ -22,6 +22,10 @@ SPEECH_EXAMPLE = (
     'for example: edgepress train speech --words "alexa" --out runs/alexa, or --data recordings for one\'s own'
 )
 
+Tune = Annotated[str | None, typer.Option(help="Which weights learn: full, head, bias, lora:RANK or adapter:DIM.")]
+Fraction = Annotated[float | None, typer.Option(help="Share of each class's training examples that is used.")]
+PerClass = Annotated[int | None, typer.Option(min=0, help="At most so many of each class are used, 0: all.")]
+
 
 def image(
     data: Annotated[str, typer.Option(help="Folder or zip of class_name/*.jpg, or a name such as pv-cells.")],
@@ -53,6 +57,9 @@ def image(
     distil_weight: Annotated[float | None, typer.Option(min=0, max=1, help="The teacher's share of the loss.")] = None,
     distil_temperature: Annotated[float | None, typer.Option(help="How much its answers are softened.")] = None,
     distil_features: Annotated[float | None, typer.Option(min=0, help="Weight of likeness in feature maps.")] = None,
+    tune: Tune = None,
+    label_fraction: Fraction = None,
+    labels_per_class: PerClass = None,
     val_fraction: Annotated[float | None, typer.Option(help="Share split off for validation.")] = None,
     test_fraction: Annotated[float | None, typer.Option(help="Share held out for evaluate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and augmentation.")] = None,
@@ -76,7 +83,7 @@ def image(
         from edgepress_train.train_image import train
 
         run = train(config, command=["edgepress", *sys.argv[1:]], resume=resume, force=force, progress=progress)
-    output.emit(run, as_json=json, show=_show)
+    output.emit(run, as_json=json, show=show)
 
 
 def speech(
@@ -113,6 +120,7 @@ def speech(
     weight_decay: Annotated[float | None, typer.Option(min=0, help="Decoupled weight decay.")] = None,
     label_smoothing: Annotated[float | None, typer.Option(min=0, max=0.9, help="Share of smoothing.")] = None,
     class_weight: Annotated[str | None, typer.Option(help="none or balanced.")] = None,
+    hardest: Annotated[float | None, typer.Option(help="Share of unknown that counts, most like a word.")] = None,
     ema: Annotated[float | None, typer.Option(min=0, max=1, help="Decay of averaged weights, 0 for none.")] = None,
     patience: Annotated[int | None, typer.Option(min=0, help="Epochs without gain before stopping, 0: never.")] = None,
     teacher: Annotated[
@@ -121,6 +129,9 @@ def speech(
     distil_weight: Annotated[float | None, typer.Option(min=0, max=1, help="The teacher's share of the loss.")] = None,
     distil_temperature: Annotated[float | None, typer.Option(help="How much its answers are softened.")] = None,
     distil_features: Annotated[float | None, typer.Option(min=0, help="Weight of likeness in feature maps.")] = None,
+    tune: Tune = None,
+    label_fraction: Fraction = None,
+    labels_per_class: PerClass = None,
     val_fraction: Annotated[float | None, typer.Option(help="Share split off for validation.")] = None,
     test_fraction: Annotated[float | None, typer.Option(help="Share held out for evaluate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order, voices and augmentation.")] = None,
@@ -140,15 +151,21 @@ def speech(
         from edgepress_train.train_speech import train
 
         run = train(config, command=["edgepress", *sys.argv[1:]], resume=resume, force=force, progress=progress)
-    output.emit(run, as_json=json, show=_show)
+    output.emit(run, as_json=json, show=show)
 
 
-def _show(console: Console, run: Run) -> None:
+_NOUNS = {"image-classification": "pictures", "keyword-spotting": "windows", "text-classification": "texts"}
+
+
+def show(console: Console, run: Run) -> None:
+    """What a training came to, for people."""
     val = run.metrics.get("val") or {}
     rows: list[tuple[str, object]] = [("run", run.path), ("labels", len(run.labels))]
-    rows += [(name, run.metrics[name]) for name in ("params", "epochs", "train_seconds") if name in run.metrics]
+    told = ("params", "trained_params", "epochs", "train_seconds")
+    rows += [(name, run.metrics[name]) for name in told if name in run.metrics]
+    rows += [("left out", reason) for reason in run.metrics.get("left_out", ())]
     if val:
-        what = "pictures" if run.task == "image-classification" else "windows"
+        what = _NOUNS.get(run.task, "examples")
         rows += [("validation", f"{output.percent(val['top1'])} of {val['n']} {what} right")]
     output.facts(console, rows)
     console.print(f"next: edgepress convert {run.path} --out {run.path.name}.edge", markup=False)

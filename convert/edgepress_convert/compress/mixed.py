@@ -86,7 +86,8 @@ class _Try:
 def _lost(prepared: planned.Prepared, tried: _Try, job: Job) -> float:
     """Points of accuracy that `tried` loses against the float model, on validation examples."""
     held = held_out(job.lessons, limit=sensitivity.MAX_EXAMPLES)
-    lost = sensitivity.drop(*(verify.scores(m, held) for m in (prepared.float_model, tried.built)), held.labels)
+    expected, found = verify.scores(prepared.float_model, held), verify.scores(tried.built, held)
+    lost = sensitivity.drop(expected, found, held.labels)
     assert lost is not None  # validation examples have labels
     return lost
 

@@ -26,13 +26,14 @@ from edgepress_runtime.manifest import ImageSpec
 from edgepress_train import config as training
 from edgepress_train import lessons as teaching
 from edgepress_train import run, train_image
+from edgepress_train.config_text import TextConfig, text_config_of
 from edgepress_train.keras2 import keras
 from edgepress_train.lessons import Lessons
 from edgepress_train.progress import Progress
 
 # How a foreign model's pictures are varied: what leaves every photo what it is
 _GENTLE = "shift:0.05, zoom:0.05, brightness:0.1, contrast:0.1"
-_CARRIED = ("features.npz", "validation", "skipped.json")  # of a speech run, what converting needs
+_CARRIED = ("features.npz", "validation", "vocab.txt", "skipped.json")  # of a run, what converting needs
 _SGD_LR = 1e-3  # a rate of SGD says nothing about AdamW, which fine-tunes
 
 
@@ -71,7 +72,7 @@ def start(
             f"{path} is converted already, and only a Keras model can be compressed",
             "give the RUN folder or the Keras file that it was made from",
         )
-    settings: training.TrainConfig | training.SpeechConfig
+    settings: training.TrainConfig | training.SpeechConfig | TextConfig
     if source.folder is not None:
         trained = run.load(source.folder)
         learned = teaching.reopen(trained, progress)
@@ -105,9 +106,11 @@ def _keras2(model: keras.Model) -> keras.Model:
     return model if isinstance(model, keras.Model) else in_keras2(model)
 
 
-def _settings(trained: run.Run) -> training.TrainConfig | training.SpeechConfig:
+def _settings(trained: run.Run) -> training.TrainConfig | training.SpeechConfig | TextConfig:
     if trained.task == "image-classification":
         return training.config_of(trained.config)
+    if trained.task == "text-classification":
+        return text_config_of(trained.config)
     return training.speech_config_of(trained.config)
 
 

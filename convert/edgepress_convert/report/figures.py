@@ -11,7 +11,7 @@ from markupsafe import Markup
 from edgepress_convert.report import charts
 from edgepress_convert.report.charts import Dot, Series
 from edgepress_convert.report.gather import Model, Training
-from edgepress_runtime.manifest import ImageSpec
+from edgepress_convert.report.tables import NOUNS
 
 _CEILING_DB = 120.0  # an exact copy, as `edgepress_convert.layers` counts
 
@@ -48,7 +48,7 @@ def training(found: Training) -> tuple[Figure, ...]:
             y_format=form,
             mark=mark,
         )
-        noun = "pictures" if isinstance(found.run.preprocessing, ImageSpec) else "windows"
+        noun = NOUNS[type(found.run.preprocessing)]
         note = f"The training {noun} are augmented, the validation {noun} are not." if column == "accuracy" else ""
         figures.append(Figure(title, svg, note, tuple((s.name, s.style) for s in series)))
     return tuple(figures)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgepress_convert.report.gather import Model
+from edgepress_runtime.manifest import ImageSpec, SpeechSpec, TextSpec
 
+NOUNS = {ImageSpec: "pictures", SpeechSpec: "windows", TextSpec: "texts"}  # what a task's examples are called
 NOTHING = "—"
 _GAP = "\u00a0"  # a space that does not break, between a number and its unit
 MAX_MATRIX = 16  # labels; a larger confusion matrix becomes a list of its commonest confusions

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgepress_convert.report.gather import Model, Training
-from edgepress_convert.report.tables import Row, energy, hours, judged_on, machine, share
-from edgepress_runtime.manifest import Preprocessing, SpeechSpec
+from edgepress_convert.report.tables import NOUNS, Row, energy, hours, judged_on, machine, share
+from edgepress_runtime.manifest import Preprocessing, SpeechSpec, TextSpec
 
 
 def validity(trainings: Sequence[Training], models: Sequence[Model]) -> tuple[tuple[str, tuple[Row, ...]], ...]:
@@ -27,7 +27,7 @@ def validity(trainings: Sequence[Training], models: Sequence[Model]) -> tuple[tu
 
 def _of_training(found: Training) -> tuple[Row, ...]:
     run, counts = found.run, found.run.data.get("counts", {})
-    noun = "windows" if isinstance(run.preprocessing, SpeechSpec) else "pictures"
+    noun = NOUNS[type(run.preprocessing)]
     val = run.metrics.get("val") or {}
     return _rows(
         {
@@ -79,6 +79,8 @@ def _preprocessing(spec: Preprocessing) -> str:
         shape = f"{1e3 * spec.window / spec.rate_hz:g} ms every {1e3 * spec.hop / spec.rate_hz:g} ms"
         kind = f"{spec.front_end} with PCEN" if spec.pcen else spec.front_end
         return f"{kind}, {spec.features} features of {shape}, {spec.rate_hz} Hz"
+    if isinstance(spec, TextSpec):
+        return f"{spec.length} of {spec.pieces:,} pieces, case: {spec.case}, accents: {spec.accents}"
     return f"{spec.height}x{spec.width}, channels: {spec.channels}, {spec.fit}"
 
 

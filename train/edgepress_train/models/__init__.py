@@ -29,10 +29,15 @@ SPEECH_ARCHS: dict[str, tuple[str, str]] = {
     "speech-embedding": ("edgepress_train.models.speech_embedding", "speech_embedding"),
 }
 
+# Nets over ids of pieces, (length,) int32; what they are built for is (length, pieces)
+TEXT_ARCHS: dict[str, tuple[str, str]] = {
+    "transformer": ("edgepress_train.models.transformer", "transformer"),
+}
+
 
 def build(
     text: str,
-    input_shape: tuple[int, int, int],
+    input_shape: tuple[int, ...],
     classes: int,
     *,
     archs: Mapping[str, tuple[str, str]] = ARCHS,
@@ -40,6 +45,7 @@ def build(
     """The architecture that `text` describes, as `resnet8` or `mobilenet-v2:width=0.35`, untrained.
 
     Input (n, height, width, channels) float32, normalised; for those of `SPEECH_ARCHS` (n, frames, features, 1).
+    Those of `TEXT_ARCHS` take (n, length) int32, and `input_shape` is (length, pieces).
     Output (n, classes) float32 probabilities.
     """
     steps = spec.parse(text)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from edgepress_runtime.errors import EdgepressError
+from edgepress_runtime.manifest import ImageSpec, SpeechSpec
 from edgepress_train import run
 from edgepress_train.keras2 import keras
 from edgepress_train.models import efficientnet_lite, speech_embedding
+from edgepress_train.models.adapters import is_adapter
 
 # name -> function that puts the published weights into a model of that family and counts the layers it filled
 CHECKPOINTS: dict[str, Callable[[keras.Model], int]] = {
@@ -39,6 +43,31 @@ def initialise(model: keras.Model, source: str) -> int:
     return filled
 
 
+def brought(source: str, spec: ImageSpec | SpeechSpec) -> Any:
+    """(mean, std) that the encoder at `source` was pretrained with; None for anything but a pretraining RUN.
+
+    An encoder wants to be shown the numbers that it knows. Raises EdgepressError when `spec` prepares sound otherwise.
+    """
+    if not source or source in CHECKPOINTS or not Path(source).is_dir():
+        return None
+    trained = run.load(source)
+    theirs = trained.preprocessing
+    if trained.task not in run.PRETRAINING:
+        return None
+    if isinstance(theirs, ImageSpec) and isinstance(spec, ImageSpec):
+        return (theirs.mean, theirs.std) if theirs.channels == spec.channels else None
+    if isinstance(theirs, SpeechSpec) and isinstance(spec, SpeechSpec):
+        for field in dataclasses.fields(SpeechSpec):
+            own, known = getattr(spec, field.name), getattr(theirs, field.name)
+            if field.name not in ("mean", "std") and own != known:
+                raise EdgepressError(
+                    f"the encoder {source} was pretrained with {field.name} {known}, not {own}",
+                    "train with the front end of the pretraining",
+                )
+        return theirs.mean, theirs.std
+    raise EdgepressError(f"{source} was pretrained on another kind of data", "give --init a RUN of the same kind")
+
+
 def _from_run(model: keras.Model, trained: run.Run) -> int:
     before = run.load_model(trained)
     if before.name != model.name:
@@ -55,4 +84,5 @@ def _from_run(model: keras.Model, trained: run.Run) -> int:
 
 
 def _weighted(model: keras.Model) -> list[keras.layers.Layer]:
-    return [layer for layer in model.layers if layer.weights]
+    # Adapters belong to the task that they were trained for
+    return [layer for layer in model.layers if layer.weights and not is_adapter(layer)]
