@@ -6,9 +6,9 @@
 
 `cifar10`: 10 % and 1 % of the labels. `words`: five crowd recordings of each of four words, split by file, and the rest
 of the training part without labels. `tuning`: all weights, additions of low rank, adapters, biases and the head alone,
-from the same encoder with 10 % of the labels. Each bundle is judged as float32 and int8, and what is left of the gain after one compression pass is told.
-Every step is the `edgepress` command that a user would type; finished ones are not repeated, interrupted ones go on.
-The last line on stdout is JSON.
+from the same encoder with 10 % of the labels. Each bundle is judged as float32 and int8, and what is left of the gain
+after one compression pass is told. Every step is the `edgepress` command that a user would type; finished ones are not
+repeated, interrupted ones go on. The last line on stdout is JSON.
 """
 
 from __future__ import annotations
