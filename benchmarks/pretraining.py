@@ -67,7 +67,7 @@ STUDIES = {
             "simclr": ("--method", "simclr", "--window-s", "1.3", "--epochs", "60"),
             "masked": ("--method", "masked", "--window-s", "2.0", "--epochs", "60"),
         },
-        ("--window-s", "1.3", "--epochs", "60", "--batch", "32", "--copies", "6"),
+        ("--window-s", "1.3", "--epochs", "200", "--batch", "32", "--copies", "6", "--ema", "0.95"),
         {"5 each": ("--labels-per-class", "5")},
     ),
 }  # fmt: skip
