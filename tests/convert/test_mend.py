@@ -164,6 +164,7 @@ def two_branches(data, apart: float = 300.0):
     return solved(model, data)
 
 
+@pytest.mark.slow
 def test_a_silu_net_is_mended_by_keeping_what_meets(data, job):
     work, notes = job
     ill = two_branches(data)

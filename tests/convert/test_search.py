@@ -67,6 +67,7 @@ def test_a_search_finds_a_smaller_model_and_can_be_gone_on_with(config, tmp_path
     assert more.tried[: len(found.tried)] == found.tried
 
 
+@pytest.mark.slow
 def test_what_a_search_found_can_be_made_again_by_compress(config, tmp_path):
     found = search(config)
     point = next(point for point in found.tried if point.recipe != "none")

@@ -262,6 +262,7 @@ def test_a_student_learns_from_a_teacher_when_the_labels_say_nothing(tmp_path, p
     assert not np.allclose(one, other, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_spotter_learns_from_a_teacher_when_the_labels_say_nothing(tmp_path):
     from tests.train.test_train_speech import RATE, chirp, config, write
 

@@ -147,6 +147,7 @@ def test_what_a_teacher_says_is_standardised_and_turned_but_keeps_its_distances(
     assert np.corrcoef(distances(told), distances(said))[0, 1] > 0.999
 
 
+@pytest.mark.slow
 def test_a_resumed_pretraining_ends_where_the_uninterrupted_one_does(labelled, pretrained, tmp_path, monkeypatch):
     monkeypatch.setattr(fit_module, "_CHECKPOINT_EVERY_S", 0.0)
 

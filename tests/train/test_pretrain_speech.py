@@ -121,6 +121,7 @@ def test_several_sources_and_sound_without_words_are_enough(tones, tmp_path):
     assert alone.metrics["probe"] is None and alone.data["sources"][0]["counts"]["train"] == 3
 
 
+@pytest.mark.slow
 def test_a_student_hears_what_its_teacher_says(pretrained, tones, tmp_path):
     student = config(tones, tmp_path / "run", arch="ds-tcn:width=6:kernels=3-5", teacher=str(pretrained.path),
                      epochs=15, augment="none")  # fmt: skip

@@ -139,6 +139,7 @@ def test_a_run_of_another_architecture_is_no_start(learned, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_resuming_gives_what_one_go_gives(plain, tmp_path):
     def config(out: str, epochs: int) -> PretrainTextConfig:
         return PretrainTextConfig(str(plain), tmp_path / out, **SMALL, epochs=epochs, schedule="constant", lr=1e-3)

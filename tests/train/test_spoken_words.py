@@ -84,6 +84,7 @@ def test_nothing_is_spoken_twice(monkeypatch):
     assert synthesize.synthesize(written.utterances, workers=1) == spoken
 
 
+@pytest.mark.slow
 def test_material_has_words_and_everything_else():
     found = spoken_words.from_words(("computer",), rate_hz=16_000, clips=12, voices="hibari,pico")
     assert found.labels == ("computer", "unknown")
