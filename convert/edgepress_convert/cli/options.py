@@ -23,6 +23,16 @@ Std = Annotated[str | None, typer.Option(help="For a foreign model: 1, 255 or 58
 Size = Annotated[str | None, typer.Option(help="For a foreign model: 96 or 96x128 (height x width).")]
 Fit = Annotated[str | None, typer.Option(help="For a foreign model: stretch, crop or pad.")]
 
+# What every training is told alike
+Out = Annotated[Path, typer.Option(help="RUN folder to write.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training part.")]
+Lr = Annotated[float | None, typer.Option(help="Peak learning rate.")]
+Optimizer = Annotated[str | None, typer.Option(help="adamw, adam or sgd.")]
+Schedule = Annotated[str | None, typer.Option(help="cosine, constant or exponential:RATE an epoch.")]
+Warmup = Annotated[float | None, typer.Option(min=0, help="Epochs of rising learning rate.")]
+Decay = Annotated[float | None, typer.Option(min=0, help="Decoupled weight decay.")]
+Ema = Annotated[float | None, typer.Option(min=0, max=1, help="Decay of averaged weights, 0 for none.")]
+
 _UNITS = {"": 1, "b": 1, "k": 1000, "kb": 1000, "m": 10**6, "mb": 10**6, "kib": 1024, "mib": 1 << 20}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,20 +24,12 @@ SPEECH_EXAMPLE = (
     "edgepress train speech --data labelled --init runs/heard --out runs/mine"
 )
 
-Out = Annotated[Path, typer.Option(help="RUN folder to write.")]
 Arch = Annotated[str | None, typer.Option(help="The net whose encoder is wanted, as in edgepress train.")]
 Method = Annotated[str | None, typer.Option(help="simclr, barlow-twins, vicreg or masked, as simclr:temperature=0.2.")]
 Init = Annotated[str | None, typer.Option(help="Weights to start from: a RUN folder or a checkpoint.")]
 Augment = Annotated[str | None, typer.Option(help="How views of one example differ, or none.")]
 Projector = Annotated[str | None, typer.Option(help="Widths of the layers that only pretraining has, as 256-128.")]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training part.")]
 Batch = Annotated[int | None, typer.Option(min=2, help="Examples a step.")]
-Lr = Annotated[float | None, typer.Option(help="Peak learning rate.")]
-Optimizer = Annotated[str | None, typer.Option(help="adamw, adam or sgd.")]
-Schedule = Annotated[str | None, typer.Option(help="cosine, constant or exponential:RATE an epoch.")]
-Warmup = Annotated[float | None, typer.Option(min=0, help="Epochs of rising learning rate.")]
-Decay = Annotated[float | None, typer.Option(min=0, help="Decoupled weight decay.")]
-Ema = Annotated[float | None, typer.Option(min=0, max=1, help="Decay of averaged weights, 0 for none.")]
 Patience = Annotated[int | None, typer.Option(min=0, help="Epochs without a better probe before stopping, 0: never.")]
 Val = Annotated[float | None, typer.Option(help="Share split off, as in the training that follows.")]
 Test = Annotated[float | None, typer.Option(help="Share held out, as in the training that follows.")]
@@ -49,7 +40,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with an unfinished
 
 def image(
     data: Annotated[str, typer.Option(help="Folder or zip of pictures, in class folders or not, or a name.")],
-    out: Out,
+    out: options.Out,
     arch: Arch = None,
     method: Method = None,
     teacher: Annotated[
@@ -62,14 +53,14 @@ def image(
     normalize: Annotated[str | None, typer.Option(help="data (mean and deviation), unit or raw.")] = None,
     augment: Augment = None,
     projector: Projector = None,
-    epochs: Epochs = None,
+    epochs: options.Epochs = None,
     batch: Batch = None,
-    lr: Lr = None,
-    optimizer: Optimizer = None,
-    schedule: Schedule = None,
-    warmup_epochs: Warmup = None,
-    weight_decay: Decay = None,
-    ema: Ema = None,
+    lr: options.Lr = None,
+    optimizer: options.Optimizer = None,
+    schedule: options.Schedule = None,
+    warmup_epochs: options.Warmup = None,
+    weight_decay: options.Decay = None,
+    ema: options.Ema = None,
     patience: Patience = None,
     val_fraction: Val = None,
     test_fraction: Test = None,
@@ -97,7 +88,7 @@ def image(
 
 def speech(
     data: Annotated[str, typer.Option(help="Folders or zips of recordings, with commas, in word folders or not.")],
-    out: Out,
+    out: options.Out,
     arch: Arch = None,
     method: Method = None,
     teacher: Annotated[str | None, typer.Option(help="Learn the embeddings of this RUN instead.")] = None,
@@ -118,14 +109,14 @@ def speech(
     augment: Augment = None,
     projector: Projector = None,
     speaker: Annotated[str | None, typer.Option(help="Pattern that finds the speaker in a file's name.")] = None,
-    epochs: Epochs = None,
+    epochs: options.Epochs = None,
     batch: Batch = None,
-    lr: Lr = None,
-    optimizer: Optimizer = None,
-    schedule: Schedule = None,
-    warmup_epochs: Warmup = None,
-    weight_decay: Decay = None,
-    ema: Ema = None,
+    lr: options.Lr = None,
+    optimizer: options.Optimizer = None,
+    schedule: options.Schedule = None,
+    warmup_epochs: options.Warmup = None,
+    weight_decay: options.Decay = None,
+    ema: options.Ema = None,
     patience: Patience = None,
     val_fraction: Val = None,
     test_fraction: Test = None,

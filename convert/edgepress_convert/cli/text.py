@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgepress_convert.cli import output, train
+from edgepress_convert.cli import options, output, train
 from edgepress_convert.cli.options import Force, Json
 
 if TYPE_CHECKING:
@@ -22,20 +21,12 @@ PRETRAIN_EXAMPLE = (
     "edgepress train text --data intents.csv --init runs/words --out runs/intents"
 )
 
-Out = Annotated[Path, typer.Option(help="RUN folder to write.")]
 Arch = Annotated[str | None, typer.Option(help="Architecture, as transformer:dim=96:blocks=2.")]
 Length = Annotated[int | None, typer.Option(min=1, help="Pieces of a text that the net sees.")]
 Pieces = Annotated[int | None, typer.Option(help="Size of the vocabulary.")]
 Case = Annotated[str | None, typer.Option(help="lower, or keep capital letters apart.")]
 Accents = Annotated[str | None, typer.Option(help="keep, or fold é to e.")]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Passes over the training part.")]
 Batch = Annotated[int | None, typer.Option(min=1, help="Texts a step.")]
-Lr = Annotated[float | None, typer.Option(help="Peak learning rate.")]
-Optimizer = Annotated[str | None, typer.Option(help="adamw, adam or sgd.")]
-Schedule = Annotated[str | None, typer.Option(help="cosine, constant or exponential:RATE an epoch.")]
-Warmup = Annotated[float | None, typer.Option(min=0, help="Epochs of rising learning rate.")]
-Decay = Annotated[float | None, typer.Option(min=0, help="Decoupled weight decay.")]
-Ema = Annotated[float | None, typer.Option(min=0, max=1, help="Decay of averaged weights, 0 for none.")]
 Patience = Annotated[int | None, typer.Option(min=0, help="Epochs without gain before stopping, 0: never.")]
 Seed = Annotated[int | None, typer.Option(help="Of weights, order and what is hidden.")]
 SplitSeed = Annotated[int | None, typer.Option(help="Of the split into parts.")]
@@ -46,7 +37,7 @@ _CONTROL = ("resume", "force", "json")
 
 def train_text(
     data: Annotated[str, typer.Option(help="Folder or zip of intent/*.txt, one text a line; or .csv, .tsv, .jsonl.")],
-    out: Out,
+    out: options.Out,
     arch: Arch = None,
     init: Annotated[str | None, typer.Option(help="RUN folder to start from, with its vocabulary.")] = None,
     length: Length = None,
@@ -54,16 +45,16 @@ def train_text(
     case: Case = None,
     accents: Accents = None,
     mask: Annotated[float | None, typer.Option(min=0, max=0.9, help="Share of pieces hidden in training.")] = None,
-    epochs: Epochs = None,
+    epochs: options.Epochs = None,
     batch: Batch = None,
-    lr: Lr = None,
-    optimizer: Optimizer = None,
-    schedule: Schedule = None,
-    warmup_epochs: Warmup = None,
-    weight_decay: Decay = None,
+    lr: options.Lr = None,
+    optimizer: options.Optimizer = None,
+    schedule: options.Schedule = None,
+    warmup_epochs: options.Warmup = None,
+    weight_decay: options.Decay = None,
     label_smoothing: Annotated[float | None, typer.Option(min=0, max=0.9, help="Share of smoothing.")] = None,
     class_weight: Annotated[str | None, typer.Option(help="none or balanced.")] = None,
-    ema: Ema = None,
+    ema: options.Ema = None,
     patience: Patience = None,
     val_fraction: ValFraction = None,
     test_fraction: Annotated[float | None, typer.Option(help="Share held out for evaluate.")] = None,
@@ -88,21 +79,21 @@ def train_text(
 
 def pretrain_text(
     data: Annotated[str, typer.Option(help="Plain text: a .txt file, or a folder of .txt and .md files.")],
-    out: Out,
+    out: options.Out,
     arch: Arch = None,
     length: Length = None,
     pieces: Pieces = None,
     case: Case = None,
     accents: Accents = None,
     mask: Annotated[float | None, typer.Option(min=0.01, max=0.9, help="Share of pieces to be predicted.")] = None,
-    epochs: Epochs = None,
+    epochs: options.Epochs = None,
     batch: Batch = None,
-    lr: Lr = None,
-    optimizer: Optimizer = None,
-    schedule: Schedule = None,
-    warmup_epochs: Warmup = None,
-    weight_decay: Decay = None,
-    ema: Ema = None,
+    lr: options.Lr = None,
+    optimizer: options.Optimizer = None,
+    schedule: options.Schedule = None,
+    warmup_epochs: options.Warmup = None,
+    weight_decay: options.Decay = None,
+    ema: options.Ema = None,
     patience: Patience = None,
     val_fraction: ValFraction = None,
     seed: Seed = None,

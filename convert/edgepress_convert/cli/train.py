@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,7 +28,7 @@ PerClass = Annotated[int | None, typer.Option(min=0, help="At most so many of ea
 
 def image(
     data: Annotated[str, typer.Option(help="Folder or zip of class_name/*.jpg, or a name such as pv-cells.")],
-    out: Annotated[Path, typer.Option(help="RUN folder to write.")],
+    out: options.Out,
     recipe: Annotated[str | None, typer.Option(help="Named settings to start from; other flags win.")] = None,
     arch: Annotated[str | None, typer.Option(help="Architecture, as resnet8 or mobilenet-v2:width=0.35.")] = None,
     init: Annotated[str | None, typer.Option(help="Weights to start from: a RUN folder or a checkpoint.")] = None,
@@ -39,17 +38,17 @@ def image(
     normalize: Annotated[
         str | None, typer.Option(help="data (mean and deviation of the pictures), unit or raw.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training part.")] = None,
+    epochs: options.Epochs = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Pictures a step.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adamw, adam or sgd.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="cosine, constant or exponential:RATE an epoch.")] = None,
-    warmup_epochs: Annotated[float | None, typer.Option(min=0, help="Epochs of rising learning rate.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(min=0, help="Decoupled weight decay.")] = None,
+    lr: options.Lr = None,
+    optimizer: options.Optimizer = None,
+    schedule: options.Schedule = None,
+    warmup_epochs: options.Warmup = None,
+    weight_decay: options.Decay = None,
     augment: Annotated[str | None, typer.Option(help="Augmentation, as 'flip-h, shift:0.1', or none.")] = None,
     label_smoothing: Annotated[float | None, typer.Option(min=0, max=0.9, help="Share of smoothing.")] = None,
     class_weight: Annotated[str | None, typer.Option(help="none or balanced.")] = None,
-    ema: Annotated[float | None, typer.Option(min=0, max=1, help="Decay of averaged weights, 0 for none.")] = None,
+    ema: options.Ema = None,
     patience: Annotated[int | None, typer.Option(min=0, help="Epochs without gain before stopping, 0: never.")] = None,
     teacher: Annotated[
         str | None, typer.Option(help="RUN, Keras file or bundle to learn from too; several with commas.")
@@ -87,7 +86,7 @@ def image(
 
 
 def speech(
-    out: Annotated[Path, typer.Option(help="RUN folder to write.")],
+    out: options.Out,
     data: Annotated[str | None, typer.Option(help="Folder or zip of word/*.wav, or speech-commands.")] = None,
     words: Annotated[str | None, typer.Option(help="Keywords to be synthesized, with commas between.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Named settings to start from; other flags win.")] = None,
@@ -111,17 +110,17 @@ def speech(
     sound: Annotated[str | None, typer.Option(help="What is done to the sound of each copy, or none.")] = None,
     augment: Annotated[str | None, typer.Option(help="What is done to features in every epoch, or none.")] = None,
     speaker: Annotated[str | None, typer.Option(help="Pattern that finds the speaker in a file's name.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training part.")] = None,
+    epochs: options.Epochs = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Windows a step.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adamw, adam or sgd.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="cosine, constant or exponential:RATE an epoch.")] = None,
-    warmup_epochs: Annotated[float | None, typer.Option(min=0, help="Epochs of rising learning rate.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(min=0, help="Decoupled weight decay.")] = None,
+    lr: options.Lr = None,
+    optimizer: options.Optimizer = None,
+    schedule: options.Schedule = None,
+    warmup_epochs: options.Warmup = None,
+    weight_decay: options.Decay = None,
     label_smoothing: Annotated[float | None, typer.Option(min=0, max=0.9, help="Share of smoothing.")] = None,
     class_weight: Annotated[str | None, typer.Option(help="none or balanced.")] = None,
     hardest: Annotated[float | None, typer.Option(help="Share of unknown that counts, most like a word.")] = None,
-    ema: Annotated[float | None, typer.Option(min=0, max=1, help="Decay of averaged weights, 0 for none.")] = None,
+    ema: options.Ema = None,
     patience: Annotated[int | None, typer.Option(min=0, help="Epochs without gain before stopping, 0: never.")] = None,
     teacher: Annotated[
         str | None, typer.Option(help="RUN, Keras file or bundle to learn from too; several with commas.")
