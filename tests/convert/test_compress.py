@@ -118,6 +118,30 @@ def test_the_start_is_measured_as_independent_code_measures_it(colour_run, tmp_p
     assert (result.start.bytes, result.start.deflated_bytes) == (len(model), len(zlib.compress(model, 9)))
 
 
+def test_the_last_step_tells_which_layers_int8_still_hurts(colour_run, tmp_path, network, stand_ins):
+    out = tmp_path / "out"
+    compress(CompressConfig(colour_run, out, "halve,finetune:0"))
+    assert not (out / "steps" / "01-halve" / "sensitivity.json").exists()
+    rows = json.loads((out / "steps" / "02-finetune" / "sensitivity.json").read_text())
+    assert {row["name"] for row in rows} <= {layer.name for layer in network.layers}
+    assert [row["damage"] for row in rows] == sorted((row["damage"] for row in rows), reverse=True)
+    kept = np.load(out / "steps" / "representative.npy")
+    assert kept.dtype == np.float32 and kept.shape[1:] == network.input_shape[1:]
+
+
+def test_a_model_whose_layers_cannot_be_watched_is_compressed_all_the_same(
+    colour_run, tmp_path, stand_ins, monkeypatch
+):
+    def refuse(*_, **__):
+        raise EdgepressError("the model has loops, whose ranges cannot be watched")
+
+    monkeypatch.setattr(chain.planned, "prepare", refuse)
+    out = tmp_path / "out"
+    result = compress(CompressConfig(colour_run, out, "halve"))
+    assert run.load(out).compress["total"]["after"]["bytes"] == result.total.after.bytes
+    assert not (out / "steps" / "01-halve" / "sensitivity.json").exists()
+
+
 def test_the_input_of_a_chain_stays_as_it_was(colour_run, tmp_path, stand_ins):
     before = {path: path.read_bytes() for path in sorted(colour_run.rglob("*")) if path.is_file()}
     compress(CompressConfig(colour_run, tmp_path / "out", "halve,finetune:1"))

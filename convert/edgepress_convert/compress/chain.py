@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,8 +128,6 @@ def compress(
         reports.append(report)
     progress("compress", len(bound), len(bound), "comparing the end with the beginning")
     total = _report(recipe.write(steps), first, state, (), sum(r.seconds for r in reports))
-    if bound:
-        _keep_evidence(stages, f"{len(bound):02d}-{bound[-1].step.name}", begun, state.candidate)
     result = Compressed(
         run=str(config.out),
         recipe=recipe.write(steps),
@@ -141,6 +140,8 @@ def compress(
     story = {"source": begun.name, **asdict(result)}
     del story["plan"], story["run"]
     write_run(config.out, begun, state.candidate, total.after, story=story, command=command)
+    if bound:
+        _keep_evidence(stages, f"{len(bound):02d}-{bound[-1].step.name}", begun, state.candidate)
     return result
 
 
@@ -242,17 +243,20 @@ def _finished(folder: Path) -> tuple[_State, StepReport] | None:
 
 
 def _keep_evidence(stages: Path, last: str, begun: Start, candidate: Candidate) -> None:
-    """What a report shows beyond the measurements: examples to run the models on, and which layers int8 still hurts."""
+    """What a report shows beyond the measurements: examples to run the models on, and which layers int8 still hurts.
+
+    A model whose layers cannot be watched one by one, such as one with loops, has no such bars.
+    """
     partial = stages / f"{EXAMPLES}.partial.npy"
     np.save(partial, begun.representative[:_EXAMPLES_KEPT])
     disk.publish(partial, stages / EXAMPLES)
     note = stages / last / SENSITIVITY
-    if not note.is_file():
-        rows = sensitivity.measure(
-            planned.prepare(candidate.model, begun.representative),
-            held_out(begun.lessons, limit=sensitivity.MAX_EXAMPLES),
-            candidate.plan,
-        )
+    if note.is_file():
+        return
+    with suppress(EdgepressError):
+        prepared = planned.prepare(candidate.model, begun.representative)
+        held = held_out(begun.lessons, limit=sensitivity.MAX_EXAMPLES)
+        rows = sensitivity.measure(prepared, held, candidate.plan)
         disk.write_bytes(note, (json.dumps(sensitivity.as_json(rows), indent=1) + "\n").encode())
 
 
